@@ -1,0 +1,62 @@
+"""Batch normalisation (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167) over a chosen number of examples."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from cnn_jax.layers.initializers import INITIALIZERS
+
+
+class BatchNorm(nn.Module):
+    """Normalises each channel of (B, H, W, C) by the statistics of groups of examples, then scales and shifts.
+
+    Training uses each group's own mean and (biased) variance, and moves the running ones, which evaluation uses,
+    towards their average over the groups: `running = momentum * running + (1 - momentum) * batch`, in float32.
+
+    Attributes:
+      group: examples that share statistics, consecutive in the batch ("ghost" batches); "global" is the whole batch. A
+        group of B / D on any number of devices equals per-device statistics on D of them.
+      momentum: what is kept of the running statistics in a step (PyTorch's momentum is 1 minus this).
+      epsilon: added to the variance.
+      axis_name: the mapped axis over which a global group extends (`pmap`); None under `jit`, which sees all of it.
+      dtype: type of the result.
+    """
+
+    group: int | str = "global"
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        shape = x.shape[-1:]
+        scale = self.param("scale", INITIALIZERS["scale"], shape)
+        bias = self.param("bias", INITIALIZERS["bias"], shape)
+        mean = self.variable("batch_stats", "mean", INITIALIZERS["mean"], None, shape)
+        var = self.variable("batch_stats", "var", INITIALIZERS["var"], None, shape)
+        if not train or self.is_initializing():
+            return self.normalize(x, mean.value, var.value, scale, bias)
+        size = len(x) if self.group == "global" else int(self.group)
+        groups = x.reshape(-1, size, *x.shape[1:])  # (G, group, H, W, C)
+        batch_mean, batch_var = self.statistics(groups)
+        mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean.mean(axis=(0, 1, 2, 3))
+        var.value = self.momentum * var.value + (1 - self.momentum) * batch_var.mean(axis=(0, 1, 2, 3))
+        return self.normalize(groups, batch_mean, batch_var, scale, bias).reshape(x.shape)
+
+    def statistics(self, groups: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Each group's mean and variance, (G, 1, 1, 1, C)."""
+        groups = groups.astype(jnp.float32)
+        mean = self.over_devices(groups.mean(axis=(1, 2, 3), keepdims=True))
+        var = self.over_devices(jnp.square(groups - mean).mean(axis=(1, 2, 3), keepdims=True))
+        return mean, var
+
+    def over_devices(self, value: jax.Array) -> jax.Array:
+        return lax.pmean(value, self.axis_name) if self.group == "global" and self.axis_name else value
+
+    def normalize(self, x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+        factor = scale * lax.rsqrt(var + self.epsilon)
+        return (x * factor + (bias - mean * factor)).astype(self.dtype)

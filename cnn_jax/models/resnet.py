@@ -1,0 +1,103 @@
+"""Plain and residual networks: the same layers, without and with shortcuts.
+
+He et al. 2016, Section 4.2 (https://arxiv.org/abs/1512.03385): 6n + 2 layers, three stages of n blocks.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from cnn_jax.layers.conv import Conv
+from cnn_jax.layers.initializers import INITIALIZERS
+from cnn_jax.layers.norm import BatchNorm
+
+
+class ConvBN(nn.Module):
+    """A convolution and its batch normalisation."""
+
+    features: int
+    kernel_size: int
+    stride: int
+    norm: dict[str, Any]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = Conv(self.features, self.kernel_size, self.stride, dtype=self.norm["dtype"], name="conv")(x)
+        return BatchNorm(**self.norm, name="bn")(x, train=train)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and an optional shortcut around them (Fig. 2)."""
+
+    features: int
+    stride: int
+    shortcut: str | None  # None (plain), "A" (zero channels) or "B" (projection)
+    zero_channels: str
+    norm: dict[str, Any]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        y = ConvBN(self.features, 3, self.stride, self.norm, name="conv1")(x, train=train)
+        y = ConvBN(self.features, 3, 1, self.norm, name="conv2")(nn.relu(y), train=train)
+        if self.shortcut is not None:
+            y = y + self.bypass(x, y.shape, train)
+        return nn.relu(y)
+
+    def bypass(self, x: jax.Array, shape: tuple[int, ...], train: bool) -> jax.Array:
+        if x.shape == shape:
+            return x
+        if self.shortcut == "B":
+            return ConvBN(self.features, 1, self.stride, self.norm, name="shortcut")(x, train=train)
+        x = x[:, :: self.stride, :: self.stride]
+        new = shape[-1] - x.shape[-1]
+        before = new // 2 if self.zero_channels == "each_side" else 0
+        return jnp.pad(x, [(0, 0), (0, 0), (0, 0), (before, new - before)])
+
+
+class ResNet(nn.Module):
+    """(B, H, W, C) -> logits (B, num_classes) and endpoints `conv1`, `stage1`, `stage2`, `stage3`, `pool`.
+
+    Attributes:
+      depth: 6n + 2 weighted layers.
+      num_classes: classes.
+      residual: False is the plain twin.
+      width: channels of the first stage; the second and third have two and four times as many.
+      shortcut_option: "A" or "B" of Section 3.3, where the shape changes.
+      zero_channels: option A's zeros "after" or half on "each_side".
+      bn_group, bn_momentum, axis_name: see BatchNorm.
+      dtype: compute type.
+    """
+
+    depth: int
+    num_classes: int
+    residual: bool = True
+    width: int = 16
+    shortcut_option: str = "A"
+    zero_channels: str = "after"
+    bn_group: int | str = "global"
+    bn_momentum: float = 0.9
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
+        norm = {
+            "group": self.bn_group,
+            "momentum": self.bn_momentum,
+            "axis_name": self.axis_name,
+            "dtype": self.dtype,
+        }
+        shortcut = self.shortcut_option if self.residual else None
+        endpoints = {}
+        x = nn.relu(ConvBN(self.width, 3, 1, norm, name="conv1")(x, train=train))  # (B, 32, 32, 16)
+        endpoints["conv1"] = x
+        for stage in range(3):  # (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
+            for block in range((self.depth - 2) // 6):
+                stride = 2 if stage > 0 and block == 0 else 1
+                name = f"stage{stage + 1}_block{block + 1}"
+                x = Block(self.width * 2**stage, stride, shortcut, self.zero_channels, norm, name=name)(x, train=train)
+            endpoints[f"stage{stage + 1}"] = x
+        x = endpoints["pool"] = x.astype(jnp.float32).mean(axis=(1, 2))  # (B, 64)
+        return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints

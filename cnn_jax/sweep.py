@@ -1,0 +1,129 @@
+"""Many runs: a grid of configs, one folder a run, what is finished skipped and what failed recorded."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn_jax import classification, models
+from cnn_jax import config as config_lib
+from cnn_jax.config import Config, ConfigError
+from cnn_jax.runner import Outcome, Settings, in_processes, load_for, serial
+from cnn_jax.train import devices, record, timing
+from cnn_jax.train.devices import Layout
+
+
+def grid(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Config]:
+    """Every combination, the last axis fastest: `grid(base, {"model.name": ["plain20"], "seed": [0, 1]})`."""
+    configs = []
+    for values in itertools.product(*axes.values()):
+        config = base
+        for path, value in zip(axes, values, strict=True):
+            config = config_lib.change(config, path, value)
+        configs.append(config)
+    return configs
+
+
+def with_epochs(config: Config, epochs: float, examples: int) -> Config:
+    """The config for that many passes over `examples`, evaluated once in each."""
+    if not epochs > 0:
+        raise ConfigError(f"--epochs={epochs:g}: must be above 0")
+    per_epoch = examples / config.batch_size
+    config = config_lib.change(config, "steps", max(1, round(epochs * per_epoch)))
+    return config_lib.change(config, "evaluate_every", max(1, int(per_epoch)))
+
+
+def resolve(config: Config, layout: Layout) -> Config:
+    """The config with a `device` batch-norm group turned into a number of examples.
+
+    Raises ConfigError where the model, the batch or the group cannot be on these devices.
+    """
+    models.parse(config.model.name)
+    if config.model.bn_group == "device":
+        config = config_lib.change(config, "model.bn_group", max(1, config.batch_size // len(layout.devices)))
+    devices.check(config, layout)
+    return config
+
+
+def run_name(config: Config) -> str:
+    """`resnet20-cifar10-seed0-1a2b3c4d`: readable, and another name for any other config."""
+    dataset = config.data.name.replace("/", "_").replace(":", "_")
+    return f"{config.model.name}-{dataset}-seed{config.seed}-{config_lib.fingerprint(config)}"
+
+
+def folders(configs: Iterable[Config], workdir: Path) -> dict[Path, Config]:
+    """The run folder of each config; raises ConfigError where two configs are the same."""
+    named: dict[Path, Config] = {}
+    for config in configs:
+        folder = workdir / run_name(config)
+        if folder in named:
+            raise ConfigError(
+                f"two runs of the sweep are the same, {folder.name}: does --set fix what the sweep varies?"
+            )
+        named[folder] = config
+    return named
+
+
+def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Outcome]:
+    """Runs what is not finished; one failure does not stop the others. Prints a line a run, and what failed.
+
+    Raises:
+      loop.Stopped: a signal arrived; the run at hand is saved.
+      RecordError: the workdir cannot be written.
+    """
+    runs = folders(configs, record.require_writable(workdir))
+    outcomes, todo = [], {}
+    for folder, config in runs.items():
+        result = record.read_json(folder / "result.json")
+        if result is None:
+            todo[folder] = config
+        else:
+            outcomes.append(Outcome(folder, result, None))
+    if outcomes:
+        print(f"{len(outcomes)} of {len(runs)} runs are finished already")
+    attempts = (in_processes if settings.workers > 1 else serial)(todo, settings)
+    for outcome in attempts:
+        outcomes.append(outcome)
+        print(f"[{len(outcomes)}/{len(runs)}] {outcome.folder.name}: {describe(outcome)}", flush=True)
+    failed = [outcome for outcome in outcomes if outcome.error]
+    if failed:
+        print(f"\n{len(failed)} of {len(runs)} runs failed; the same command tries them again:")
+        for outcome in failed:
+            print(f"  {outcome.folder.name}: {outcome.error}")
+    return outcomes
+
+
+def describe(outcome: Outcome) -> str:
+    """`test error 2.50 %, train error 0.00 %, 14 s`, or the error."""
+    if outcome.result is None:
+        return f"FAILED: {outcome.error}"
+    result = outcome.result
+    errors = f"test error {result['test_error']:.2%}, train error {result['train_error']:.2%}"
+    return f"{errors}, {result['seconds']:.0f} s"
+
+
+def plan(configs: Sequence[Config], workdir: Path, settings: Settings) -> str:
+    """The grid as a table with parameters, steps and an estimate of the time from a few timed steps; trains nothing."""
+    cells: dict[str, list[tuple[Path, Config]]] = {}
+    for folder, config in folders(configs, workdir).items():
+        cells.setdefault(config.model.name, []).append((folder, config))
+    heads = ("runs", 5), ("finished", 8), ("parameters", 12), ("steps", 8), ("s/step", 8), ("s/run", 8), ("s to do", 8)
+    lines = ["model       " + "".join(f" {head:>{width}}" for head, width in heads)]
+    total = 0.0
+    for name, members in cells.items():
+        config = members[0][1]
+        dataset, layout = load_for(config, settings), settings.layout
+        task = classification.make_task(config, dataset, layout.axis_name)
+        cost = timing.measure(task, config, dataset, layout)
+        finished = sum((folder / "result.json").exists() for folder, _ in members)
+        # Runs of one cell share what is compiled.
+        again = cost.seconds(config) - cost.compile_seconds
+        left = len(members) - finished
+        todo = left * again + (cost.compile_seconds if left else 0)
+        total += todo
+        lines.append(
+            f"{name:<12} {len(members):>5} {finished:>8} {cost.parameters:>12,} {config.steps:>8,} "
+            f"{cost.step_seconds:>8.3f} {cost.seconds(config):>8.0f} {todo:>8.0f}"
+        )
+    lines.append(f"about {total:.0f} s ({total / 60:.1f} minutes) to do, with one worker; nothing was trained")
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""Checkpoints of a run: written whole or not at all, verified when read, two kept so that one may be damaged."""
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from cnn_jax import config as config_lib
+from cnn_jax.config import Config
+from cnn_jax.train.record import RecordError
+
+KEPT = 2
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run; a context manager that waits for the last save on leaving."""
+
+    def __init__(self, folder: Path, config: Config):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells each save in a dozen lines
+        self.folder = folder.absolute() / "checkpoints"
+        self.config = config_lib.to_dict(config)
+        self.manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=checkpoint_managers.LatestN(KEPT), cleanup_tmp_directories=True
+        )
+        return ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.manager.close()
+
+    def save(self, step: int, state: Any) -> None:
+        """Saves the state as of `step`, in the background; a step that is there already is kept."""
+        if step in self.manager.all_steps():
+            return
+        meta = {"config": self.config, "digest": digest(state)}
+        self.manager.save(
+            step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        )
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """The newest step that can be read, with its state; None where there is none.
+
+        A damaged checkpoint is reported, moved to `checkpoints_damaged/` and passed over.
+
+        Args:
+          like: the state as a tree of arrays or ShapeDtypeStructs.
+
+        Raises:
+          RecordError: the checkpoint was written under another config.
+        """
+        for step in sorted(self.manager.all_steps(), reverse=True):
+            try:
+                return step, self._read(step, like)
+            except RecordError:
+                raise
+            except Exception as error:  # whatever Orbax and its file formats raise on damaged files
+                self._set_aside(step, error)
+        return None
+
+    def _read(self, step: int, like: Any) -> Any:
+        meta = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        different = config_lib.differences(meta["config"], self.config)
+        if different:
+            raise RecordError(f"{self.folder / str(step)} belongs to another config: {'; '.join(different)}")
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+        state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
+        if digest(state) != meta["digest"]:
+            raise ValueError("its content is not what was saved")
+        return state
+
+    def _set_aside(self, step: int, error: Exception) -> None:
+        self.manager.close()
+        aside = self.folder.with_name("checkpoints_damaged") / str(step)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(exist_ok=True)
+        (self.folder / str(step)).rename(aside)
+        self.manager = self._open()
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        print(f"checkpoint {step} is damaged ({reason}): moved to {aside}, going back to the one before")
+
+
+def digest(tree: Any) -> str:
+    """A hash over every leaf's path, type, shape and bytes."""
+    total = hashlib.blake2b(digest_size=16)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(tree)):
+        leaf = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
+        total.update(np.ascontiguousarray(leaf).tobytes())
+    return total.hexdigest()

@@ -1,0 +1,274 @@
+"""`fit`: from a Config to a finished run folder, through any number of interruptions."""
+
+import contextlib
+import functools
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from cnn_jax import config as config_lib
+from cnn_jax.config import Config, Optim
+from cnn_jax.data import Dataset
+from cnn_jax.data.batches import training_indices
+from cnn_jax.train import devices, optimizer, record
+from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.devices import Layout
+from cnn_jax.train.evaluate import evaluate, means
+from cnn_jax.train.manifest import Session
+from cnn_jax.train.step import TrainState, make_evaluate_step, make_state, make_train_step, no_sums
+from cnn_jax.train.task import Task
+
+DISPLAY_SECONDS = 0.5  # between looks at the running sums; each waits for the device
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on; the message is one line."""
+
+
+class Stopped(Exception):
+    """SIGTERM or SIGINT arrived and the state was saved; the same command continues."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(f"{signal.Signals(number).name}: {message}")
+        self.exit_status = 128 + number
+
+
+class Options(NamedTuple):
+    """How to run; none of it changes a number.
+
+    Attributes:
+      layout: devices and how the step is spread over them.
+      checkpoint_seconds: seconds between checkpoints; the last step and an interruption are saved in any case.
+      progress: whether to draw a bar on stderr.
+      command: what the user typed, for the manifest.
+    """
+
+    layout: Layout
+    checkpoint_seconds: float = 60.0
+    progress: bool = True
+    command: str = ""
+
+
+class Program(NamedTuple):
+    """The compiled functions of a run; runs that differ in their seed alone share one."""
+
+    optimizer: optax.GradientTransformation
+    train_step: Callable[..., TrainState]
+    evaluate_step: Callable[..., Any]
+
+
+@functools.lru_cache(maxsize=2)
+def make_program(task: Task, optim: Optim, steps: int, layout: Layout) -> Program:
+    sgd = optimizer.make(optim, steps)
+    train_step = make_train_step(task, sgd, layout.axis_name)
+    evaluate_step = make_evaluate_step(task, layout.axis_name)
+    return Program(
+        sgd,
+        devices.parallelize(layout, train_step, "rrssr", donate=(0,)),
+        devices.parallelize(layout, evaluate_step, "rrrss", donate=(0,)),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def on_devices(dataset: Dataset, layout: Layout) -> dict[str, Any]:
+    """The data set's splits, whole, on every device."""
+    return devices.replicate(layout, dataset.splits)
+
+
+def initial_state(program: Program, task: Task, config: Config, dataset: Dataset) -> TrainState:
+    """The state before the first step, a function of the seed."""
+    batch = {
+        name: jax.ShapeDtypeStruct((config.batch_size, *array.shape[1:]), array.dtype)
+        for name, array in dataset.splits["train"].items()
+    }
+    return make_state(task.init(jax.random.key(config.seed), batch), program.optimizer)
+
+
+def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Options) -> dict[str, Any]:
+    """Trains until `config.steps` and returns what result.json holds; a finished run is not run again.
+
+    Args:
+      task: the learning problem, built for `config` and `dataset`.
+      config: what determines the numbers; `model.bn_group` is a number or "global".
+      dataset: splits "train", "test" and perhaps "validation", dicts of arrays, all fitting on each device.
+      folder: the run folder; made where there is none, continued where there is one of the same config.
+      options: how to run.
+
+    Raises:
+      RecordError: the folder belongs to another config or other data, is in use, or cannot be written.
+      TrainingError: the loss is not a number.
+      Stopped: a signal arrived; the state is saved.
+    """
+    with record.locked(record.require_writable(folder)):
+        finished = begin(folder, config)
+        if finished is not None:
+            return finished
+        session = Session(folder, config, dataset, options.layout, options.command)
+        program = make_program(task, config.optim, config.steps, options.layout)
+        splits = on_devices(dataset, options.layout)
+        state = initial_state(program, task, config, dataset)
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        with Checkpoints(folder, config) as checkpoints, stop_signals() as signals:
+            start, state = checkpoints.restore(state) or (0, state)
+            record.keep_metrics(folder, start)
+            session.update(from_step=start, to_step=start)
+            (folder / "failure.json").unlink(missing_ok=True)
+            state = devices.replicate(options.layout, state)
+            run = Run(config, folder, options, program, splits, checkpoints, session, signals, task.unit)
+            state = train(run, state, start)
+        final = evaluate(options.layout, program.evaluate_step, state.variables, splits["train"], config.batch_size)
+        session.update(to_step=config.steps)
+        result = conclude(record.read_metrics(folder), final)
+        result = {"parameters": parameters, "steps": config.steps} | result | {"seconds": session.seconds}
+        record.write_json(folder / "result.json", result)
+        return result
+
+
+def begin(folder: Path, config: Config) -> dict[str, Any] | None:
+    """Writes config.json, or checks it; returns the result of a finished run. Raises RecordError on another config."""
+    new, old = config_lib.to_dict(config), record.read_json(folder / "config.json")
+    if old is None:
+        record.write_json(folder / "config.json", new)
+    elif different := config_lib.differences(old, new):
+        raise record.RecordError(f"{folder} belongs to another config: {'; '.join(different)}; give another --workdir")
+    return record.read_json(folder / "result.json")
+
+
+def conclude(metrics: list[dict[str, Any]], train: dict[str, float]) -> dict[str, float]:
+    """The final errors, and those at the best evaluations, labelled as such; `train` is the exact final evaluation."""
+    last = {name: metrics[-1][name] for name in metrics[-1] if name.startswith(("test_", "validation_"))}
+    best = {"best_test_error": min(line["test_error"] for line in metrics)}
+    if "validation_error" in last:
+        best["test_error_at_best_validation"] = min(metrics, key=lambda line: line["validation_error"])["test_error"]
+    return {f"train_{name}": value for name, value in train.items()} | last | best
+
+
+class Run(NamedTuple):
+    """What the loop needs at every step."""
+
+    config: Config
+    folder: Path
+    options: Options
+    program: Program
+    splits: dict[str, Any]
+    checkpoints: Checkpoints
+    session: Session
+    signals: list[int]
+    unit: str
+
+
+def train(run: Run, state: TrainState, start: int) -> TrainState:
+    """Takes the steps from `start` to the end, evaluating, recording and saving on the way."""
+    config, layout = run.config, run.options.layout
+    key = devices.replicate(layout, jax.random.fold_in(jax.random.key(config.seed), 1))  # initialisation has key(seed)
+    slots = np.arange(config.batch_size, dtype=np.int32)
+    count = len(jax.tree.leaves(run.splits["train"])[0])
+    saved = shown = time.monotonic()
+    with progress_bar(run, start) as bar, SummaryWriter(str(run.folder), purge_step=start) as events:
+        for step in range(start, config.steps):
+            indices = training_indices(count, config.batch_size, config.seed, step)
+            sharded = devices.shard(layout, indices, slots)
+            state = run.program.train_step(state, run.splits["train"], *sharded, key)
+            taken, now = step + 1, time.monotonic()
+            if step == start or now - shown > DISPLAY_SECONDS:
+                show(run, bar, state, taken)
+                shown = now
+            if taken % config.evaluate_every == 0 or taken == config.steps:
+                show(run, bar, state, taken)
+                state = record_metrics(run, state, taken, count, events)
+            if run.signals or taken == config.steps or now - saved > run.options.checkpoint_seconds:
+                check_finite(run, state)
+                run.checkpoints.save(taken, state)
+                run.session.update(to_step=taken)
+                saved = now
+            if run.signals and taken < config.steps:
+                raise Stopped(f"{run.folder} is saved at step {taken}; the same command continues", run.signals[0])
+    return state
+
+
+def record_metrics(run: Run, state: TrainState, taken: int, count: int, events: SummaryWriter) -> TrainState:
+    """Evaluates, adds a line to metrics.jsonl and to the events, and starts the training sums anew."""
+    rate = float(optimizer.schedule(run.config.optim, run.config.steps)(taken - 1))
+    epoch = taken * run.config.batch_size / count
+    line: dict[str, Any] = {"step": taken, "epoch": epoch, "learning_rate": rate}
+    line |= {f"train_{name}": value for name, value in means(state.sums).items()}
+    for split in run.splits.keys() - {"train"}:
+        values = evaluate(
+            run.options.layout, run.program.evaluate_step, state.variables, run.splits[split], run.config.batch_size
+        )
+        line |= {f"{split}_{name}": value for name, value in sorted(values.items())}
+    record.append_metrics(run.folder, line)
+    for name in line.keys() - {"step", "epoch"}:
+        events.add_scalar(name.replace("_", "/", 1) if name != "learning_rate" else name, line[name], taken)
+    events.flush()
+    return state.replace(sums=devices.replicate(run.options.layout, no_sums()))
+
+
+def check_finite(run: Run, state: TrainState) -> None:
+    """Waits for the device; raises TrainingError naming the first step whose loss was not finite."""
+    step = int(state.diverged_at)
+    if step >= 0:
+        rate = float(optimizer.schedule(run.config.optim, run.config.steps)(step))
+        raise TrainingError(
+            f"the loss is not finite at step {step + 1}, learning rate {rate:g}; lower it: "
+            f"--set=optim.learning_rate={rate / 10:g}"
+        )
+
+
+def progress_bar(run: Run, start: int) -> tqdm:
+    # A log file gets a line now and then, a terminal a live bar.
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    return tqdm(
+        initial=start,
+        total=run.config.steps,
+        desc=run.folder.name,
+        unit="step",
+        mininterval=interval,
+        disable=not run.options.progress,
+    )
+
+
+def show(run: Run, bar: tqdm, state: TrainState, taken: int) -> None:
+    """Brings the bar up to date; waits for the device, so that the host never runs far ahead of it."""
+    check_finite(run, state)
+    values = {name: f"{value:.3f}" for name, value in means(state.sums).items()}
+    bar.update(taken - bar.n)
+    rate = bar.format_dict["rate"]
+    if rate:
+        values[f"{run.unit}/s"] = f"{rate * run.config.batch_size:.0f}"
+    bar.set_postfix(values, refresh=False)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that SIGTERM or SIGINT is put in, to be looked at between steps; a second signal acts at once."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def receive(number: int, _: Any) -> None:
+        received.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        restore()

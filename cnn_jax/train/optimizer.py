@@ -1,0 +1,53 @@
+"""Optim -> optax: the schedule, the momentum, and what decays."""
+
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cnn_jax.config import Optim
+
+
+def make(optim: Optim, steps: int) -> optax.GradientTransformation:
+    """SGD as He et al. 2016 ran it: v := momentum v + (gradient + weight_decay w), w := w - rate v."""
+    return optax.chain(
+        optax.add_decayed_weights(optim.weight_decay, mask=lambda params: decay_mask(params, optim.decayed)),
+        optax.trace(optim.momentum, optim.nesterov),
+        optax.scale_by_learning_rate(schedule(optim, steps)),
+    )
+
+
+def schedule(optim: Optim, steps: int) -> Callable[[Any], jax.Array]:
+    """The learning rate of a step, counted from 0: constant between the boundaries, after an optional warm-up."""
+    rates = list(accumulate([optim.learning_rate, *[optim.factor] * len(optim.boundaries)], lambda rate, f: rate * f))
+    starts = [round(fraction * steps) for fraction in optim.boundaries]
+    if optim.warmup:
+        rates, starts = [optim.warmup_learning_rate, *rates], [round(optim.warmup * steps), *starts]
+    return lambda step: jnp.asarray(rates)[jnp.searchsorted(jnp.asarray(starts), step, side="right")]
+
+
+def decay_mask(params: Any, decayed: str) -> Any:
+    """True for each leaf that decays: those named kernel, or all."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: decayed == "all" or _names(path)[-1] == "kernel", params)
+
+
+def decay_table(params: Any, optim: Optim) -> str:
+    """What decays and what does not, a line for each kind of parameter."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    decays = jax.tree.leaves(decay_mask(params, optim.decayed))
+    kinds: dict[tuple[str, bool], tuple[int, int]] = {}
+    for (path, leaf), decay in zip(leaves, decays, strict=True):
+        kind = "/".join(_names(path)[-2:]), decay
+        arrays, parameters = kinds.get(kind, (0, 0))
+        kinds[kind] = arrays + 1, parameters + leaf.size
+    lines = [f"{'parameter':<20} {'arrays':>6} {'parameters':>12}  weight decay"]
+    for (kind, decay), (arrays, parameters) in kinds.items():
+        lines.append(f"{kind:<20} {arrays:>6} {parameters:>12,}  {optim.weight_decay if decay else 'none'}")
+    return "\n".join(lines)
+
+
+def _names(path: Any) -> list[str]:
+    return jax.tree_util.keystr(path, simple=True, separator="/").split("/")

@@ -1,0 +1,157 @@
+"""The run folder: the only thing a run leaves behind and the only thing a report reads.
+
+config.json     what determines the numbers, complete
+metrics.jsonl   one line an evaluation; holds no clock, so a resumed run writes the very same bytes
+checkpoints/    Orbax
+result.json     the final numbers, only when the run is finished
+failure.json    why the last attempt failed, only until the run goes on
+manifest.json   what ran it: versions, devices, data, seed, command, times
+events.out.*    TensorBoard
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class RecordError(ValueError):
+    """A run folder, or a folder of runs, that cannot be used; the message is one line."""
+
+
+class Run(NamedTuple):
+    """What one run folder holds; `result` and `failure` are None where there is no such file."""
+
+    folder: Path
+    config: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    result: dict[str, Any] | None
+    failure: dict[str, Any] | None
+    manifest: dict[str, Any]
+
+
+def read_run(folder: str | os.PathLike) -> Run:
+    """Reads one run folder; raises RecordError naming the file that cannot be read."""
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    if config is None:
+        raise RecordError(f"{folder} is not a run folder: it holds no config.json")
+    return Run(
+        folder,
+        config,
+        read_metrics(folder),
+        read_json(folder / "result.json"),
+        read_json(folder / "failure.json"),
+        read_json(folder / "manifest.json") or {},
+    )
+
+
+def read_runs(workdir: str | os.PathLike) -> list[Run]:
+    """Every run folder directly in `workdir`, by name; raises RecordError where there is none."""
+    workdir = Path(workdir)
+    if not workdir.is_dir():
+        raise RecordError(f"no such folder: {workdir}; give --workdir the folder that a sweep wrote")
+    folders = sorted(path.parent for path in workdir.glob("*/config.json"))
+    if not folders:
+        raise RecordError(f"{workdir} holds no run: no subfolder with a config.json")
+    return [read_run(folder) for folder in folders]
+
+
+def read_json(path: Path) -> Any:
+    """The file's content, or None where there is no file; raises RecordError where it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"cannot read {path}: {error}") from error
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last line that a killed process left half-written is dropped."""
+    path = folder / "metrics.jsonl"
+    try:
+        lines = path.read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise RecordError(f"cannot read {path}: {error}") from error
+
+
+def keep_metrics(folder: Path, step: int) -> None:
+    """Drops what metrics.jsonl says of steps after `step`: they are about to be run again."""
+    kept = [metrics for metrics in read_metrics(folder) if metrics["step"] <= step]
+    write_atomically(folder / "metrics.jsonl", "".join(map(_line, kept)))
+
+
+def append_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Adds one line to metrics.jsonl, whole or not at all for every reader."""
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write(_line(metrics))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
+    """Writes the whole file or leaves the old one: to a temporary file beside it, synced, then renamed."""
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def require_writable(folder: str | os.PathLike) -> Path:
+    """Makes the folder and tries a file in it; raises RecordError where that fails."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise RecordError(f"cannot write in {folder}: {error.strerror}; give --workdir a folder you own") from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the run folder for this process; raises RecordError while another process holds it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RecordError(f"another process is running {folder}; wait for it or stop it") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _line(metrics: dict[str, Any]) -> str:
+    return json.dumps(metrics) + "\n"
+
+
+def _umask() -> int:
+    # The umask can only be read by setting it.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

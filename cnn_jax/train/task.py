@@ -1,0 +1,24 @@
+"""The contract between a learning problem and the engine."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Task(NamedTuple):
+    """A learning problem as three pure functions.
+
+    A batch is a dict of arrays whose first axis is the example: the fields of the data set, `key` (B,) with a PRNG key
+    for each example (training), and `mask` (B,), False for padding (evaluation).
+
+    Attributes:
+      init: `(key, batch) -> variables`; the batch may be abstract, the variables may be numpy. Not traced.
+      loss: `(variables, batch, key) -> (scalar, (model_state, sums))`, the scalar a mean over the batch; `sums` adds
+        `loss` and `error` over the examples, with their `count`.
+      evaluate: `(variables, batch) -> sums` over the batch's real examples.
+      unit: what an example is called.
+    """
+
+    init: Callable[..., Any]
+    loss: Callable[..., Any]
+    evaluate: Callable[..., Any]
+    unit: str

@@ -1,0 +1,44 @@
+"""Deeper plain networks train worse; deeper residual networks do not (He et al. 2016, Fig. 6 and Table 6).
+
+    ./launch.sh depth_sweep                                          # real digits, minutes on two cores
+    ./launch.sh depth_sweep --dataset=cifar10 --data_dir=DIR --depths=20,32,44,56,110    # the paper's: accelerators
+
+Paper, CIFAR-10 test error %, residual: 8.75 (20)  7.51 (32)  7.17 (44)  6.97 (56)  6.43 (110).
+Here: the figure and table under experiments/results/depth_sweep.
+"""
+
+from absl import flags
+
+from cnn_jax import sweep
+from cnn_jax.config import ConfigError, near
+from cnn_jax.report import page
+from experiments import _launcher as launcher
+
+KINDS = {"plain": "plain", "residual": "resnet"}
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("kinds", list(KINDS), "Networks: plain, residual.")
+flags.DEFINE_list("depths", ["8", "20", "44"], "Depths, each 6n+2.")
+flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds; a verdict needs three.")
+flags.DEFINE_string("workdir", "runs/depth_sweep", "Where the runs and the report go.")
+flags.DEFINE_string("overlay", None, "CSV of published curves to lay over Fig. 6.")
+flags.DEFINE_bool("plan", False, "Print the grid with parameters, steps and an estimate of the time; run nothing.")
+
+
+def main() -> int:
+    for kind in FLAGS.kinds:
+        if kind not in KINDS:
+            raise ConfigError(f"--kinds: unknown kind {kind!r}; {near(kind, KINDS)}")
+    names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in launcher.integers("depths")]
+    workdir = launcher.path(FLAGS.workdir)
+    configs = launcher.configs({"model.name": names, "seed": launcher.integers("seeds")}, workdir)
+    if FLAGS.plan:
+        print(sweep.plan(configs, workdir, launcher.settings()))
+        return 0
+    outcomes = sweep.run(configs, workdir, launcher.settings())
+    print(page.write(workdir, FLAGS.overlay))
+    return int(any(outcome.error for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    launcher.launch(main)

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# ./launch.sh                 lists the experiments
+# ./launch.sh NAME --help     shows an experiment's flags
+# ./launch.sh NAME [flags]    sets up .venv on first use, then runs python -m experiments.NAME
+# ./launch.sh test [args]     sets up the test extras, then runs ruff, the type checker and pytest
+#
+# PYTHON=python3.13  the interpreter to make .venv with       EXTRAS=cuda  extras to install: cuda or tpu
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  echo "error: no Python 3.11 or newer found; install one, or name it: PYTHON=/path/to/python $0" >&2
+  return 1
+}
+
+# Installs once for each pyproject.toml and set of extras; a stamp makes every later call start at once.
+set_up() {
+  local extras=$1 stamp
+  stamp=.venv/.installed-${extras:-base}-$(cksum <pyproject.toml | tr ' ' -)
+  if [ -e "$stamp" ]; then return; fi
+  if [ ! -x .venv/bin/python ]; then
+    local python
+    python=$(find_python)
+    echo "setting up .venv with $("$python" --version), a minute or two, once" >&2
+    "$python" -m venv .venv
+  fi
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" >&2
+  rm -f ".venv/.installed-${extras:-base}-"*
+  touch "$stamp"
+}
+
+if [ $# -eq 0 ] || [ "$1" = --help ] || [ "$1" = -h ]; then
+  exec "$(find_python)" -m experiments
+fi
+name=$1
+shift
+
+if [ "$name" != test ] && { [ ! -f "experiments/$name.py" ] || [[ $name == _* ]]; }; then
+  exec "$(find_python)" -m experiments "$name"
+fi
+
+# Compiled programs are kept, so that the same run starts faster next time, and a resumed one at once.
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/cnn_jax/compiled}
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
+
+if [ "$name" = test ]; then
+  set_up "test${EXTRAS:+,$EXTRAS}"
+  .venv/bin/ruff format --check .
+  .venv/bin/ruff check .
+  .venv/bin/ty check --python .venv cnn_jax experiments
+  exec .venv/bin/python -m pytest "$@"
+fi
+
+set_up "${EXTRAS:-}"
+# JAX makes its CPU devices when it starts, so their number has to be known before any flag is read.
+previous=
+for argument in "$@"; do
+  case $argument in --devices=* | -devices=*) export JAX_NUM_CPU_DEVICES=${argument#*=} ;; esac
+  case $previous in --devices | -devices) export JAX_NUM_CPU_DEVICES=$argument ;; esac
+  previous=$argument
+done
+exec .venv/bin/python -m "experiments.$name" "$@"
