@@ -9,6 +9,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from cnn_jax import classification, data
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
@@ -68,6 +70,13 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
     task = classification.make_task(config, dataset, layout.axis_name)
     options = loop.Options(layout, settings.checkpoint_seconds, settings.progress, settings.command)
     return loop.fit(task, config, dataset, folder, options)
+
+
+def initial_parameters(config: Config, settings: Settings) -> Any:
+    """The parameters a run begins with, as numpy arrays."""
+    dataset = load_for(config, settings)
+    task = classification.make_task(config, dataset, settings.layout.axis_name)
+    return task.init(jax.random.key(config.seed), dataset.splits["train"])["params"]
 
 
 def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:

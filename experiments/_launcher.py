@@ -1,5 +1,6 @@
 """What the pages share: the flags of a run, and errors as one line with a non-zero exit."""
 
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ def settings() -> Settings:
         checkpoint_seconds=FLAGS.checkpoint_seconds,
         workers=FLAGS.workers,
         progress=FLAGS.progress,
-        command=" ".join(sys.argv),
+        command=shlex.join(["./launch.sh", Path(sys.argv[0]).stem, *sys.argv[1:]]),
     )
 
 
@@ -84,6 +85,10 @@ def launch(main: Callable[[], int | None]) -> None:
     def run(arguments: Sequence[str]) -> int | None:
         if len(arguments) > 1:
             raise app.UsageError(f"not a flag: {' '.join(arguments[1:])}")
+        if not FLAGS["verbosity"].present:
+            logging.set_verbosity(
+                logging.WARNING
+            )  # absl's own choice is to show what JAX and Orbax note for themselves
         try:
             return main()
         except (ConfigError, DataError, RecordError, TrainingError) as error:
@@ -93,7 +98,6 @@ def launch(main: Callable[[], int | None]) -> None:
             print(stopped, file=sys.stderr)
             return stopped.exit_status
 
-    FLAGS.set_default("verbosity", logging.WARNING)
     flags.adopt_module_key_flags(sys.modules[__name__], FLAGS)
     app.run(run)
 

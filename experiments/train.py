@@ -16,7 +16,9 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("model", "resnet20", "Network: plain or resnet, and a depth 6n+2.")
 flags.DEFINE_integer("seed", 0, "Seed of the initial values, the order of the data and the augmentation.")
 flags.DEFINE_string("workdir", "runs/train", "Where the run folder goes.")
-flags.DEFINE_string("run", None, "Name of the run folder; by default made of the config, so that another config is another run.")
+flags.DEFINE_string(
+    "run", None, "Name of the run folder; by default made of the config, so that another config is another run."
+)
 
 
 def main() -> None:
@@ -24,7 +26,7 @@ def main() -> None:
     (config,) = launcher.configs({"model.name": [FLAGS.model], "seed": [FLAGS.seed]}, workdir)
     folder = workdir / (FLAGS.run or sweep.run_name(config))
     settings = launcher.settings()
-    print(decay_table(runner.parameters(config, settings), config.optim))
+    print(decay_table(runner.initial_parameters(config, settings), config.optim))
     result = runner.run_one(config, folder, settings)
     print(f"{folder}: {sweep.describe(runner.Outcome(folder, result, None))}")
 

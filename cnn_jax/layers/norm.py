@@ -39,24 +39,26 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", INITIALIZERS["mean"], None, shape)
         var = self.variable("batch_stats", "var", INITIALIZERS["var"], None, shape)
         if not train or self.is_initializing():
-            return self.normalize(x, mean.value, var.value, scale, bias)
+            return self.normalize(x[None], mean.value, var.value, scale, bias).reshape(x.shape)
         size = len(x) if self.group == "global" else int(self.group)
         groups = x.reshape(-1, size, *x.shape[1:])  # (G, group, H, W, C)
-        batch_mean, batch_var = self.statistics(groups)
-        mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean.mean(axis=(0, 1, 2, 3))
-        var.value = self.momentum * var.value + (1 - self.momentum) * batch_var.mean(axis=(0, 1, 2, 3))
-        return self.normalize(groups, batch_mean, batch_var, scale, bias).reshape(x.shape)
+        group_mean, group_var = self.statistics(groups)
+        mean.value = self.momentum * mean.value + (1 - self.momentum) * group_mean.mean(axis=0)
+        var.value = self.momentum * var.value + (1 - self.momentum) * group_var.mean(axis=0)
+        return self.normalize(groups, group_mean, group_var, scale, bias).reshape(x.shape)
 
     def statistics(self, groups: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Each group's mean and variance, (G, 1, 1, 1, C)."""
+        """Each group's mean and variance, (G, C) both."""
         groups = groups.astype(jnp.float32)
-        mean = self.over_devices(groups.mean(axis=(1, 2, 3), keepdims=True))
-        var = self.over_devices(jnp.square(groups - mean).mean(axis=(1, 2, 3), keepdims=True))
-        return mean, var
+        mean = self.over_devices(groups.mean(axis=(1, 2, 3)))
+        deviation = groups - mean[:, None, None, None]
+        return mean, self.over_devices(jnp.square(deviation).mean(axis=(1, 2, 3)))
 
     def over_devices(self, value: jax.Array) -> jax.Array:
         return lax.pmean(value, self.axis_name) if self.group == "global" and self.axis_name else value
 
     def normalize(self, x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-        factor = scale * lax.rsqrt(var + self.epsilon)
-        return (x * factor + (bias - mean * factor)).astype(self.dtype)
+        """Groups (G, group, H, W, C) by statistics (G, C) or (C,)."""
+        mean, var = (value.reshape(-1, 1, 1, 1, x.shape[-1]) for value in (mean, var))
+        factor = lax.rsqrt(var + self.epsilon) * scale.reshape(1, 1, 1, 1, -1)
+        return (x * factor + (bias.reshape(1, 1, 1, 1, -1) - mean * factor)).astype(self.dtype)

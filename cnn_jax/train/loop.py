@@ -198,7 +198,7 @@ def train(run: Run, state: TrainState, start: int) -> TrainState:
 
 def record_metrics(run: Run, state: TrainState, taken: int, count: int, events: SummaryWriter) -> TrainState:
     """Evaluates, adds a line to metrics.jsonl and to the events, and starts the training sums anew."""
-    rate = float(optimizer.schedule(run.config.optim, run.config.steps)(taken - 1))
+    rate = optimizer.learning_rate(run.config.optim, run.config.steps, taken - 1)
     epoch = taken * run.config.batch_size / count
     line: dict[str, Any] = {"step": taken, "epoch": epoch, "learning_rate": rate}
     line |= {f"train_{name}": value for name, value in means(state.sums).items()}
@@ -218,7 +218,7 @@ def check_finite(run: Run, state: TrainState) -> None:
     """Waits for the device; raises TrainingError naming the first step whose loss was not finite."""
     step = int(state.diverged_at)
     if step >= 0:
-        rate = float(optimizer.schedule(run.config.optim, run.config.steps)(step))
+        rate = optimizer.learning_rate(run.config.optim, run.config.steps, step)
         raise TrainingError(
             f"the loss is not finite at step {step + 1}, learning rate {rate:g}; lower it: "
             f"--set=optim.learning_rate={rate / 10:g}"

@@ -1,7 +1,7 @@
 """Optim -> optax: the schedule, the momentum, and what decays."""
 
+import bisect
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any
 
 import jax
@@ -20,13 +20,26 @@ def make(optim: Optim, steps: int) -> optax.GradientTransformation:
     )
 
 
-def schedule(optim: Optim, steps: int) -> Callable[[Any], jax.Array]:
-    """The learning rate of a step, counted from 0: constant between the boundaries, after an optional warm-up."""
-    rates = list(accumulate([optim.learning_rate, *[optim.factor] * len(optim.boundaries)], lambda rate, f: rate * f))
+def pieces(optim: Optim, steps: int) -> tuple[list[float], list[int]]:
+    """The learning rates of a run, and the steps at which each but the first begins."""
+    # Twelve digits: 0.1 * 0.1 is 0.01.
+    rates = [float(f"{optim.learning_rate * optim.factor**drop:.12g}") for drop in range(len(optim.boundaries) + 1)]
     starts = [round(fraction * steps) for fraction in optim.boundaries]
     if optim.warmup:
         rates, starts = [optim.warmup_learning_rate, *rates], [round(optim.warmup * steps), *starts]
-    return lambda step: jnp.asarray(rates)[jnp.searchsorted(jnp.asarray(starts), step, side="right")]
+    return rates, starts
+
+
+def learning_rate(optim: Optim, steps: int, step: int) -> float:
+    """The learning rate of a step, counted from 0: constant between the boundaries, after an optional warm-up."""
+    rates, starts = pieces(optim, steps)
+    return rates[bisect.bisect_right(starts, step)]
+
+
+def schedule(optim: Optim, steps: int) -> Callable[[Any], jax.Array]:
+    """`learning_rate` as a function that can be traced."""
+    rates, starts = map(jnp.asarray, pieces(optim, steps))
+    return lambda step: rates[jnp.searchsorted(starts, step, side="right")]
 
 
 def decay_mask(params: Any, decayed: str) -> Any:

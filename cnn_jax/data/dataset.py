@@ -1,0 +1,56 @@
+"""What a dataset is here: named splits of uint8 images and int32 labels, whole in host memory."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """A problem with data that the user can put right; the message is one line: what is wrong and the way out."""
+
+
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity: the arrays are large
+class Dataset:
+    """A labelled image dataset, fully decoded.
+
+    Attributes:
+      name: the name it was loaded by.
+      splits: split name -> `{"image": uint8 (N, H, W, C), "label": int32 (N,)}`, labels in [0, num_classes).
+      num_classes: the number of classes of the label.
+      fingerprint: 16 hex digits that change when any array of any split does.
+    """
+
+    name: str
+    splits: dict[str, dict[str, np.ndarray]]
+    num_classes: int
+    fingerprint: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C), the same for every image of every split."""
+        height, width, channels = self.splits["train"]["image"].shape[1:]
+        return height, width, channels
+
+
+def fingerprint(splits: dict[str, dict[str, np.ndarray]]) -> str:
+    """First 16 hex digits of the SHA-256 of all arrays with their names, dtypes and shapes, in order of name."""
+    digest = hashlib.sha256()
+    for split, arrays in sorted(splits.items()):
+        for key, array in sorted(arrays.items()):
+            digest.update(f"{split}/{key} {array.dtype} {array.shape}\n".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def hold_out(arrays: dict[str, np.ndarray], count: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Splits a training split in two: (what remains, `count` held-out examples), both in their old order.
+
+    Which examples are held out depends on `count` and the size of the split alone, never on a run's seed, so that the
+    validation errors of different seeds and machines are of the same images. `RandomState` rather than a `Generator`
+    because NumPy has frozen its stream for good (NEP 19).
+    """
+    size = len(arrays["label"])
+    order = np.random.RandomState(0).permutation(size)
+    held, rest = np.sort(order[:count]), np.sort(order[count:])
+    return {k: v[rest] for k, v in arrays.items()}, {k: v[held] for k, v in arrays.items()}

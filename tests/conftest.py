@@ -1,0 +1,41 @@
+"""Two CPU devices, a persistent compilation cache, and the real data where there is any."""
+
+import os
+from pathlib import Path
+
+# Before JAX starts: it makes its devices once.
+os.environ["JAX_NUM_CPU_DEVICES"] = "2"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cnn_jax" / "compiled"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from cnn_jax import data  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory):
+    """A data folder with the digits prepared in it."""
+    folder = tmp_path_factory.mktemp("data")
+    data.load("digits", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits(digits_dir):
+    return data.load("digits", digits_dir)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real data, as its README describes it; a test that needs it is skipped where there is none."""
+    folder = os.environ.get("CNN_JAX_DATA_DIR")
+    if not folder:
+        pytest.skip("CNN_JAX_DATA_DIR is not set: it names the folder that holds tfds/cifar10, curves/ and weights/")
+    return Path(folder)

@@ -1,0 +1,128 @@
+"""Augmentation against a second implementation in NumPy, and its randomness against what it claims to be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cnn_jax.data.augment import example_keys, pixel_mean, random_crop, random_flip, standardize, take
+
+PAD = 2
+crop, flip = jax.jit(random_crop, static_argnums=2), jax.jit(random_flip)
+
+
+def keys(count, seed=0):
+    return jax.jit(example_keys)(jax.random.key(seed), jnp.arange(count, dtype=jnp.int32))
+
+
+def pictures(count, height=5, width=6, channels=3):
+    """Images in which every number is another one, and none is zero: a crop tells where it was taken."""
+    return np.arange(1, count * height * width * channels + 1, dtype=np.float32).reshape(count, height, width, channels)
+
+
+def numpy_crops(image, pad):
+    """Every crop there is of one image: {(top, left): (H, W, C)}, copied pixel by pixel."""
+    height, width, _ = image.shape
+    crops = {}
+    for top in range(2 * pad + 1):
+        for left in range(2 * pad + 1):
+            picture = np.zeros_like(image)
+            for row in range(height):
+                for column in range(width):
+                    y, x = row + top - pad, column + left - pad
+                    if 0 <= y < height and 0 <= x < width:
+                        picture[row, column] = image[y, x]
+            crops[top, left] = picture
+    return crops
+
+
+def crop_offsets(count):
+    """The offsets `random_crop` draws, read off its result: int (count, 2)."""
+    image = jnp.broadcast_to(pictures(1, 5, 5, 1), (count, 5, 5, 1))
+    centre = crop(keys(count), image, PAD)[:, 2, 2, 0].astype(int) - 1  # (count,), 5 * top + left
+    return np.stack(np.divmod(np.asarray(centre), 5), axis=1)
+
+
+def test_a_crop_is_one_of_the_crops_numpy_makes():
+    image = pictures(40)
+    cropped = np.asarray(crop(keys(40), jnp.asarray(image), PAD))
+    assert cropped.shape == image.shape and cropped.dtype == image.dtype
+    for one, result in zip(image, cropped, strict=True):
+        assert sum(np.array_equal(other, result) for other in numpy_crops(one, PAD).values()) == 1
+
+
+def test_crop_offsets_are_uniform():
+    counts = np.zeros((5, 5))
+    np.add.at(counts, tuple(crop_offsets(10_000).T), 1)
+    assert ((counts - 400) ** 2 / 400).sum() < 52.6  # chi-square with 24 degrees of freedom exceeds it once in 1500
+
+
+def test_no_padding_is_no_crop():
+    image = jnp.asarray(pictures(3))
+    assert (crop(keys(3), image, 0) == image).all()
+
+
+def test_a_flip_mirrors_left_to_right_half_of_the_images():
+    image = pictures(2000, 2, 3, 1)
+    flipped = np.asarray(flip(keys(2000), jnp.asarray(image)))
+    same, mirrored = ((flipped == other).all(axis=(1, 2, 3)) for other in (image, image[:, :, ::-1]))
+    assert (same ^ mirrored).all()
+    assert abs(int(mirrored.sum()) - 1000) < 75  # 3.3 standard deviations
+
+
+def test_crop_and_flip_with_the_same_keys_are_independent():
+    top = crop_offsets(10_000)[:, 0]
+    image = jnp.broadcast_to(jnp.asarray([1.0, 2.0]).reshape(1, 1, 2, 1), (10_000, 1, 2, 1))
+    flipped = np.asarray(flip(keys(10_000), image)[:, 0, 0, 0] == 2)
+    shares = [flipped[top == offset].mean() for offset in range(5)]
+    assert max(abs(share - 0.5) for share in shares) < 0.04  # 3.6 standard deviations
+
+
+@jax.jit
+def augment(slots, image, seed):
+    per_example = example_keys(jax.random.key(seed), slots)
+    return random_flip(per_example, random_crop(per_example, image, PAD))
+
+
+def test_an_example_is_augmented_by_its_slot_wherever_it_is():
+    image, slots = pictures(12), np.arange(12, dtype=np.int32)
+    first, second = (np.asarray(augment(slots[part], image[part], 0)) for part in (slice(0, 8), slice(4, 12)))
+    assert (first[4:] == second[:4]).all()
+    assert (np.asarray(augment(slots[7::-1], image[7::-1], 0))[::-1] == first).all()
+    assert (np.asarray(augment(slots[:8], image[:8], 1)) != first).any()
+
+
+@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
+def test_a_sharded_batch_gets_the_same_numbers_and_stays_where_it_is():
+    batch = NamedSharding(Mesh(np.array(jax.devices()[:2]), ("data",)), PartitionSpec("data"))
+    image, slots = pictures(8), np.arange(8, dtype=np.int32)
+    compiled = jax.jit(augment, in_shardings=(batch, batch, None), out_shardings=batch).lower(slots, image, 0).compile()
+    sharded = compiled(jax.device_put(slots, batch), jax.device_put(image, batch), 0)
+    assert (np.asarray(sharded) == np.asarray(augment(slots, image, 0))).all()
+    assert not any(word in compiled.as_text() for word in ("all-gather", "all-to-all", "collective-permute"))
+
+
+def test_take_gathers_every_array_of_the_batch():
+    arrays = {"image": np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), np.uint8), "label": np.arange(9)}
+    indices = np.array([8, 0, 0, 3], np.int32)
+    batch = jax.jit(take)({name: jnp.asarray(array) for name, array in arrays.items()}, jnp.asarray(indices))
+    assert batch["image"].dtype == jnp.uint8
+    for name, array in arrays.items():
+        assert np.array_equal(batch[name], array[indices])
+
+
+def test_standardized_training_images_have_mean_zero_in_every_pixel():
+    images = np.random.default_rng(0).integers(0, 256, (300, 4, 5, 3), np.uint8)
+    mean = pixel_mean(images)
+    assert mean.shape == (4, 5, 3) and mean.dtype == np.float32
+    np.testing.assert_allclose(mean, (images / 255.0).mean(axis=0), rtol=1e-6)
+    with jax.numpy_rank_promotion("raise"):
+        standard = jax.jit(standardize)(jnp.asarray(images), mean)
+    assert standard.shape == images.shape and standard.dtype == jnp.float32
+    np.testing.assert_allclose(np.asarray(standard), images / 255.0 - mean, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(standard).mean(axis=0), 0, atol=1e-6)
+
+
+def test_the_mean_of_many_white_images_is_exactly_one():
+    assert (pixel_mean(np.full((70_000, 1, 1, 1), 255, np.uint8)) == 1).all()

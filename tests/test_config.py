@@ -1,0 +1,101 @@
+import dataclasses
+
+import pytest
+
+from cnn_jax import config as config_lib
+from cnn_jax import presets
+from cnn_jax.config import Config, ConfigError, override
+
+
+def test_override_parses_each_kind_of_field():
+    changed = override(
+        Config(),
+        ["steps=10", "optim.learning_rate=5e-2", "optim.boundaries=0.25,0.5", "data.flip=false", "model.bn_group=64"],
+    )
+    assert changed.steps == 10
+    assert changed.optim.learning_rate == 0.05
+    assert changed.optim.boundaries == (0.25, 0.5)
+    assert changed.data.flip is False
+    assert changed.model.bn_group == 64
+    assert override(changed, ["model.bn_group=global"]).model.bn_group == "global"
+    assert override(changed, ["optim.boundaries="]).optim.boundaries == ()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("optim.learning_rat=0.1", "unknown config field 'optim.learning_rat'; did you mean optim.learning_rate"),
+        ("learning_rate=0.1", "did you mean optim.learning_rate"),
+        ("optim=0.1", "unknown config field 'optim'"),
+        ("steps.more=1", "unknown config field 'steps.more'"),
+        ("steps", "write it as field=value"),
+        ("steps=many", "steps=many: not a int"),
+        ("data.flip=perhaps", "data.flip=perhaps: not a bool"),
+        ("steps=0", "steps=0: must be above 0"),
+        ("seed=-1", "must not be negative"),
+        ("optim.momentum=1", "below 1"),
+        ("optim.boundaries=0.75,0.5", "rising fractions"),
+        ("optim.boundaries=0.5,32000", "rising fractions"),
+        ("optim.warmup=0.6", "must end before the first of optim.boundaries"),
+        ("dtype=float16", "choose from float32, bfloat16"),
+        ("model.bn_group=local", "choose from global, device"),
+        ("model.bn_group=48", "batch_size=128 is not a multiple of model.bn_group=48"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(assignment, message):
+    with pytest.raises(ConfigError) as error:
+        override(Config(), [assignment])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_survives_json():
+    config = override(Config(), ["optim.boundaries=0.25", "model.bn_group=64", "seed=3"])
+    assert config_lib.from_dict(config_lib.to_dict(config)) == config
+
+
+def test_a_config_with_a_field_too_many_or_too_few_is_refused():
+    values = config_lib.to_dict(Config())
+    with pytest.raises(ConfigError, match="optim.nestrov is unknown"):
+        config_lib.from_dict(values | {"optim": values["optim"] | {"nestrov": True}})
+    with pytest.raises(ConfigError, match="seed is missing"):
+        config_lib.from_dict({name: value for name, value in values.items() if name != "seed"})
+
+
+def test_differences_name_the_fields():
+    old, new = Config(), override(Config(), ["optim.learning_rate=0.05", "seed=1"])
+    assert config_lib.differences(config_lib.to_dict(old), config_lib.to_dict(new)) == [
+        "optim.learning_rate: 0.1 there, 0.05 here",
+        "seed: 0 there, 1 here",
+    ]
+
+
+def test_every_field_changes_the_fingerprint():
+    base = Config()
+    seen = {config_lib.fingerprint(base)}
+    for path, value in config_lib.flatten(base).items():
+        other = {"flip": False, "nesterov": True, "bn_group": 32, "boundaries": (0.25,), "dtype": "bfloat16"}
+        choices = config_lib.CHOICES.get(path)
+        leaf = path.rpartition(".")[2]
+        if choices:
+            changed = next(choice for choice in choices if choice != value)
+        elif leaf in other:
+            changed = other[leaf]
+        else:
+            changed = (
+                f"{value}x" if isinstance(value, str) else value / 2 if isinstance(value, float) and value else 0.1
+            )
+            changed = value + 1 if isinstance(value, int) else changed
+        seen.add(config_lib.fingerprint(config_lib.change(base, path, changed)))
+    assert len(seen) == 1 + len(config_lib.flatten(base))
+
+
+def test_presets_hold_the_papers_recipe():
+    config = presets.get("auto", "cifar10")
+    assert config == presets.get("resnet_cifar10")
+    assert (config.batch_size, config.steps, config.model.bn_group) == (128, 64_000, 64)
+    assert (config.optim.momentum, config.optim.weight_decay, config.data.pad, config.data.flip) == (0.9, 1e-4, 4, True)
+    assert presets.get("auto", "cifar10:3.0.2").data.name == "cifar10:3.0.2"
+    assert presets.get("auto", "mnist").data == dataclasses.replace(config.data, name="mnist", pad=2, flip=False)
+    with pytest.raises(ConfigError, match="did you mean resnet_cifar10"):
+        presets.get("resnet_cifar")

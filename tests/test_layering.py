@@ -1,0 +1,41 @@
+"""The architecture diagram, as a test: data flows one way, so imports do too."""
+
+import ast
+import pathlib
+
+ROOT = pathlib.Path(__file__).parents[1] / "cnn_jax"
+BASE = {"config", "layers", "models", "data", "train"}
+MAY_IMPORT = {
+    "config": set(),
+    "presets": {"config"},
+    "layers": set(),
+    "models": {"config", "layers"},
+    "data": set(),
+    "train": {"config", "data"},
+    "classification": BASE,
+    "applications": BASE | {"classification"},
+    "runner": {"config", "data", "train", "classification"},
+    "sweep": {"config", "models", "train", "classification", "runner"},
+    "report": {"train"},
+}
+
+
+def imported(path):
+    """Dotted names below `cnn_jax` that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cnn_jax":
+            yield from (f"{node.module}.{alias.name}".split(".")[1:] for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1:] for a in node.names if a.name.startswith("cnn_jax."))
+
+
+def test_imports_only_point_down():
+    for path in ROOT.rglob("*.py"):
+        here = path.relative_to(ROOT).with_suffix("").parts
+        if here[0] == "__init__":
+            continue
+        for there in imported(path):
+            allowed = there[0] in MAY_IMPORT[here[0]] | {here[0]}
+            if here[0] == there[0] == "applications":
+                allowed = here[1] == there[1]  # an application imports no sibling
+            assert allowed, f"{'/'.join(here)} may not import {'.'.join(there)}"
