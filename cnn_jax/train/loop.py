@@ -202,7 +202,7 @@ def record_metrics(run: Run, state: TrainState, taken: int, count: int, events: 
     epoch = taken * run.config.batch_size / count
     line: dict[str, Any] = {"step": taken, "epoch": epoch, "learning_rate": rate}
     line |= {f"train_{name}": value for name, value in means(state.sums).items()}
-    for split in run.splits.keys() - {"train"}:
+    for split in sorted(run.splits.keys() - {"train"}):
         values = evaluate(
             run.options.layout, run.program.evaluate_step, state.variables, run.splits[split], run.config.batch_size
         )

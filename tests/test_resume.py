@@ -1,0 +1,180 @@
+"""A run that is killed and started again ends with the same bits as one that was not: real processes, real signals."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cnn_jax.train.checkpoint import KEPT
+
+STEPS = 40
+FLAGS = [
+    "--model=plain8",
+    "--width=4",
+    "--validation=37",
+    "--noprogress",
+    "--run=run",
+    "--set=batch_size=32",
+    f"--set=steps={STEPS}",
+    "--set=evaluate_every=7",
+    "--set=data.pad=1",
+    "--set=data.flip=true",
+]
+
+
+def command(data_dir, workdir, *flags):
+    return [sys.executable, "-m", "experiments.train", f"--data_dir={data_dir}", f"--workdir={workdir}", *FLAGS, *flags]
+
+
+def run(data_dir, workdir, *flags):
+    done = subprocess.run(command(data_dir, workdir, *flags), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def interrupt(data_dir, workdir, number, moment):
+    """Starts the run, saving after each step, and sends the signal at the moment; returns (exit status, stderr)."""
+    process = subprocess.Popen(
+        command(data_dir, workdir, "--checkpoint_seconds=0"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 200
+    while process.poll() is None and not moment(workdir / "run" / "checkpoints"):
+        assert time.monotonic() < deadline, "the moment did not come"
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=200)
+    return process.returncode, stderr
+
+
+def reached(step):
+    return lambda checkpoints: any((checkpoints / str(saved)).exists() for saved in range(step, STEPS))
+
+
+def saving(checkpoints):
+    """A save is under way, and not the first."""
+    return checkpoints.exists() and any(
+        "tmp" in path.name and not path.name.startswith("0") for path in checkpoints.iterdir()
+    )
+
+
+def ends(workdir):
+    """All that a run leaves which depends on its config alone."""
+    folder = workdir / "run"
+    result = json.loads((folder / "result.json").read_text())
+    del result["seconds"]
+    meta = json.loads((folder / "checkpoints" / str(STEPS) / "meta" / "metadata").read_text())
+    return (folder / "metrics.jsonl").read_bytes(), meta["digest"], result
+
+
+@pytest.fixture(scope="module")
+def undisturbed(digits_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    run(digits_dir, workdir)
+    return ends(workdir)
+
+
+def test_the_undisturbed_run_recorded_what_it_should(undisturbed):
+    metrics, _, result = undisturbed
+    lines = [json.loads(line) for line in metrics.splitlines()]
+    assert [line["step"] for line in lines] == [7, 14, 21, 28, 35, 40]
+    assert [line["learning_rate"] for line in lines] == [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    assert all({"train_error", "validation_error", "test_error", "train_loss"} <= line.keys() for line in lines)
+    assert result["test_error"] == lines[-1]["test_error"]
+    assert result["best_test_error"] == min(line["test_error"] for line in lines)
+    best = min(lines, key=lambda line: line["validation_error"])
+    assert result["test_error_at_best_validation"] == best["test_error"]
+    assert (result["test_error"] * 360) % 1 < 1e-6 and (result["train_error"] * 1400) % 1 < 1e-6
+
+
+def test_terminated_it_saves_and_goes_on(digits_dir, tmp_path, undisturbed):
+    status, stderr = interrupt(digits_dir, tmp_path, signal.SIGTERM, reached(10))
+    assert status == 128 + signal.SIGTERM
+    assert "saved at step" in stderr and "the same command continues" in stderr
+    newest = max(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert 10 <= newest < STEPS
+    run(digits_dir, tmp_path)
+    assert ends(tmp_path) == undisturbed
+    sessions = json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]
+    assert [(session["from_step"], session["to_step"]) for session in sessions] == [(0, newest), (newest, STEPS)]
+
+
+def test_killed_again_and_again_it_goes_on(digits_dir, tmp_path, undisturbed):
+    for moment in (reached(1), reached(9), saving, reached(20)):
+        status, _ = interrupt(digits_dir, tmp_path, signal.SIGKILL, moment)
+        assert status == -signal.SIGKILL
+    run(digits_dir, tmp_path)
+    assert ends(tmp_path) == undisturbed
+    assert not list((tmp_path / "run" / "checkpoints").glob("*tmp*"))
+
+
+def test_a_finished_run_is_not_run_again(digits_dir, tmp_path, undisturbed):
+    run(digits_dir, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in Path(tmp_path).rglob("*") if path.is_file()}
+    run(digits_dir, tmp_path)
+    assert before == {path: path.stat().st_mtime_ns for path in Path(tmp_path).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped"])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, tmp_path, undisturbed, damage):
+    interrupt(digits_dir, tmp_path, signal.SIGTERM, reached(5))
+    checkpoints = tmp_path / "run" / "checkpoints"
+    steps = sorted(int(path.name) for path in checkpoints.iterdir())
+    assert len(steps) == KEPT
+    largest = max((checkpoints / str(steps[-1])).rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = largest.read_bytes()
+    middle = len(content) // 2
+    changed = {
+        "truncated": content[:middle],
+        "emptied": b"",
+        "flipped": content[:middle]
+        + bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
+        + content[middle + 64 :],
+    }
+    largest.write_bytes(changed[damage])
+    said = run(digits_dir, tmp_path)
+    assert f"checkpoint {steps[-1]} is damaged" in said and "going back to the one before" in said
+    assert (tmp_path / "run" / "checkpoints_damaged" / str(steps[-1])).exists()
+    assert ends(tmp_path) == undisturbed
+
+
+def test_another_config_is_refused_and_nothing_is_lost(digits_dir, tmp_path):
+    interrupt(digits_dir, tmp_path, signal.SIGTERM, reached(2))
+    files = {path: path.read_bytes() for path in Path(tmp_path).rglob("*") if path.is_file()}
+    other = command(digits_dir, tmp_path, "--set=optim.learning_rate=0.05")
+    done = subprocess.run(other, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "belongs to another config: optim.learning_rate: 0.1 there, 0.05 here" in done.stderr
+    # The same refusal where config.json was exchanged, from the checkpoint's own copy.
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"learning_rate": 0.1', '"learning_rate": 0.05'))
+    done = subprocess.run(other, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "optim.learning_rate: 0.1 there, 0.05 here" in done.stderr
+    unchanged = {path for path in files if path.exists() and path.read_bytes() == files[path]}
+    assert files.keys() - unchanged <= {config, tmp_path / "run" / "manifest.json"}
+
+
+def test_a_run_in_use_is_refused(digits_dir, tmp_path):
+    process = subprocess.Popen(
+        command(digits_dir, tmp_path, "--checkpoint_seconds=0", "--set=steps=100000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not reached(1)(tmp_path / "run" / "checkpoints"):
+            assert process.poll() is None
+            time.sleep(0.05)
+        second = command(digits_dir, tmp_path, "--set=steps=100000")
+        done = subprocess.run(second, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 1
+        assert "another process is running" in done.stderr
+    finally:
+        process.kill()
+        process.wait()

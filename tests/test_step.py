@@ -1,0 +1,143 @@
+"""The training step: against PyTorch's numbers, on one batch, and the same under jit and pmap."""
+
+import json
+import zlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnn_jax import classification, presets
+from cnn_jax.config import Optim, override
+from cnn_jax.data.batches import training_indices
+from cnn_jax.models import build
+from cnn_jax.train import devices, loop, optimizer
+from cnn_jax.train.step import make_state, make_train_step
+from cnn_jax.train.task import Task
+
+GOLDEN = json.loads((Path(__file__).parent / "goldens" / "first_steps.json").read_text())
+
+
+def draw(name, shape):
+    return np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, np.float32)
+
+
+def drawn_parameter(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    if name.endswith("kernel"):
+        return draw(name, leaf.shape) / np.float32(np.sqrt(np.prod(leaf.shape[:-1])))
+    return (1 if name.endswith("scale") else 0) + np.float32(0.1) * draw(name, leaf.shape)
+
+
+@pytest.mark.parametrize("name", ["plain8", "resnet8"])
+def test_first_steps_equal_pytorchs(name):
+    """tests/goldens/first_steps.py made the numbers, in float64."""
+    model = build(name, num_classes=10, width=4)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3))))
+    params = jax.tree_util.tree_map_with_path(drawn_parameter, shapes["params"])
+    stats = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes["batch_stats"])
+    seen = {"losses": []}
+
+    def loss_of(variables, batch, key):
+        (logits, _), state = model.apply(variables, batch["image"], train=True, mutable=["batch_stats"])
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
+        sums = {"loss": 16 * loss, "error": logits[:2].sum(), "count": jnp.float32(16)}
+        return loss, (state, sums)
+
+    sgd = optimizer.make(Optim(learning_rate=0.1, boundaries=(), weight_decay=1e-2), 2)
+    state = make_state({"params": params, "batch_stats": stats}, sgd)
+    step = jax.jit(make_train_step(Task(None, loss_of, None, "images"), sgd, None))
+    for index in range(2):
+        examples = {"image": draw(f"image{index}", (16, 16, 16, 3)), "label": np.arange(16, dtype=np.int32) % 10}
+        before = state.sums["loss"]
+        state = step(state, examples, np.arange(16), np.arange(16), jax.random.key(0))
+        seen["losses"].append(float(state.sums["loss"] - before) / 16)
+        if index == 0:
+            np.testing.assert_allclose(state.sums["error"], np.sum(GOLDEN[name]["first_logits"]), rtol=1e-4)
+    np.testing.assert_allclose(seen["losses"], GOLDEN[name]["losses"], rtol=1e-4)
+    leaves = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)
+    }
+    assert leaves.keys() == GOLDEN[name]["norms"].keys()
+    for path, leaf in leaves.items():
+        np.testing.assert_allclose(np.linalg.norm(leaf), GOLDEN[name]["norms"][path], rtol=1e-4, err_msg=path)
+        np.testing.assert_allclose(leaf.sum(), GOLDEN[name]["sums"][path], rtol=1e-3, atol=1e-3, err_msg=path)
+
+
+def digits_config(*assignments):
+    settings = ["model.name=resnet8", "model.width=4", "batch_size=32", "data.pad=1", "data.flip=true", *assignments]
+    return override(presets.get("resnet_digits"), settings)
+
+
+def take_steps(config, dataset, layout, indices_of):
+    """The state after a few steps from the config's own beginning."""
+    task = classification.make_task(config, dataset, layout.axis_name)
+    program = loop.make_program(task, config.optim, config.steps, layout)
+    examples = loop.on_devices(dataset, layout)["train"]
+    state = devices.replicate(layout, loop.initial_state(program, task, config, dataset))
+    key = devices.replicate(layout, jax.random.key(config.seed))
+    slots = np.arange(config.batch_size, dtype=np.int32)
+    for indices in indices_of:
+        state = program.train_step(state, examples, *devices.shard(layout, indices, slots), key)
+    return jax.device_get(state)
+
+
+def test_one_batch_is_learnt_by_heart(digits):
+    config = digits_config("data.pad=0", "data.flip=false", "steps=60")
+    batch = training_indices(1437, 32, 0, 0)
+    layout = devices.choose("jit", 1)
+    first = take_steps(config, digits, layout, [batch])
+    last = take_steps(config, digits, layout, [batch] * 60)
+    before = take_steps(config, digits, layout, [batch] * 59)
+    assert first.sums["error"] > 16  # of 32: it begins by guessing
+    assert last.sums["error"] == before.sums["error"]
+    assert last.sums["loss"] - before.sums["loss"] < 0.02 * 32
+
+
+@pytest.mark.parametrize("group", ["global", 8])
+def test_jit_and_pmap_give_the_same_numbers(digits, group):
+    config = digits_config(f"model.bn_group={group}")
+    batches = [training_indices(1437, 32, 0, step) for step in range(3)]
+    one, two, mapped = (
+        take_steps(config, digits, devices.choose(parallel, count), batches)
+        for parallel, count in (("jit", 1), ("jit", 2), ("pmap", 2))
+    )
+    for other in (two, mapped):
+        assert other.step == one.step == 3
+        assert other.sums["count"] == one.sums["count"] == 96
+        for name in ("params", "model_state", "opt_state"):
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5),
+                getattr(one, name),
+                getattr(other, name),
+            )
+
+
+def test_groups_that_differ_give_other_numbers(digits):
+    batch = [training_indices(1437, 32, 0, 0)]
+    layout = devices.choose("jit", 1)
+    whole, ghost = (take_steps(digits_config(f"model.bn_group={group}"), digits, layout, batch) for group in (32, 8))
+    assert abs(float(whole.sums["loss"] - ghost.sums["loss"])) > 0.1
+
+
+def test_bfloat16_trains_and_keeps_float32_parameters(digits):
+    batches = [training_indices(1437, 32, 0, step) for step in range(2)]
+    layout = devices.choose("jit", 1)
+    low = take_steps(digits_config("dtype=bfloat16"), digits, layout, batches)
+    full = take_steps(digits_config(), digits, layout, batches)
+    assert {leaf.dtype for leaf in jax.tree.leaves(low.params)} == {np.dtype("float32")}
+    np.testing.assert_allclose(low.sums["loss"], full.sums["loss"], rtol=0.05)
+    assert low.sums["loss"] != full.sums["loss"]
+
+
+def test_the_first_step_that_diverges_is_remembered(digits):
+    config = digits_config("optim.learning_rate=1e20")
+    layout = devices.choose("jit", 1)
+    batches = [training_indices(1437, 32, 0, step) for step in range(4)]
+    state = take_steps(config, digits, layout, batches)
+    assert 1 <= state.diverged_at <= 2
+    assert take_steps(config, digits, layout, batches[: state.diverged_at]).diverged_at == -1
