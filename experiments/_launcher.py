@@ -70,10 +70,11 @@ def configs(axes: Mapping[str, Sequence[Any]], workdir: Path) -> list[Config]:
 
 def integers(flag: str) -> list[int]:
     """The numbers of a list flag; raises ConfigError."""
+    texts: list[str] = FLAGS.flag_values_dict()[flag]
     try:
-        numbers = [int(text) for text in FLAGS[flag].value]
+        numbers = [int(text) for text in texts]
     except ValueError as error:
-        raise ConfigError(f"--{flag}={','.join(FLAGS[flag].value)}: give whole numbers with commas between") from error
+        raise ConfigError(f"--{flag}={','.join(texts)}: give whole numbers with commas between") from error
     if not numbers:
         raise ConfigError(f"--{flag} is empty")
     return numbers

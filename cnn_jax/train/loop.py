@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -250,7 +250,7 @@ def show(run: Run, bar: tqdm, state: TrainState, taken: int) -> None:
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[list[int]]:
+def stop_signals() -> Generator[list[int]]:
     """A list that SIGTERM or SIGINT is put in, to be looked at between steps; a second signal acts at once."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():

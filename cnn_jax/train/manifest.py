@@ -22,12 +22,12 @@ class Session:
 
     def __init__(self, folder: Path, config: Config, dataset: Dataset, layout: Layout, command: str):
         self.path = folder / "manifest.json"
-        before = read_json(self.path) or {"sessions": []}
+        before: dict[str, Any] = read_json(self.path) or {"sessions": []}
         sizes = {split: len(arrays["label"]) for split, arrays in dataset.splits.items()}
         data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "examples": sizes}
         if before.get("dataset", data) != data:
             raise RecordError(f"{folder} was begun on other data: {before['dataset']} there, {data} here")
-        self.manifest = {
+        self.manifest: dict[str, Any] = {
             "versions": versions(),
             "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
             "devices": [device.device_kind for device in layout.devices],

@@ -1,0 +1,137 @@
+"""Error curves of a study as numbers, ready to be drawn: means over seeds, published curves, learning-rate changes."""
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cnn_jax.report.cells import group, number, reason, state
+from cnn_jax.train.record import RecordError, Run
+
+METRICS = ("train_error", "test_error")
+
+# A schedule with more changes than this is not a staircase, and lines for its steps would only be noise.
+MOST_CHANGES = 6
+
+
+class Curve(NamedTuple):
+    """One curve of a cell: steps ascending, errors as fractions, `low` and `high` the extremes over `seeds` runs."""
+
+    kind: str
+    depth: int | None
+    metric: str
+    state: str  # finished (a mean over seeds), failed, unfinished (single runs) or published
+    note: str
+    seeds: int
+    steps: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+
+
+class PublishedPoint(NamedTuple):
+    """One line of an overlay file; errors as fractions."""
+
+    kind: str
+    depth: int
+    epoch: float
+    train_error: float
+    test_error: float
+
+
+def study_curves(runs: Iterable[Run]) -> list[Curve]:
+    """For each cell and metric the mean curve of its finished runs, and a curve of its own for every other run."""
+    out = []
+    for (kind, depth), members in group(runs).items():
+        finished = [run for run in members if state(run) == "finished"]
+        batches = [(finished, "finished", "")] if finished else []
+        batches += [([run], state(run), reason(run)) for run in members if state(run) != "finished"]
+        for batch, how, note in batches:
+            for metric in METRICS:
+                points = over_seeds(batch, metric)
+                columns = [list(column) for column in zip(*points, strict=True)] or [[], [], [], []]
+                out.append(Curve(kind, depth, metric, how, note, len(batch), *columns))
+    return [curve for curve in out if curve.steps]
+
+
+def over_seeds(runs: Sequence[Run], metric: str) -> list[tuple[float, float, float, float]]:
+    """(step, mean, lowest, highest) for every step that a run has measured; a seed without that step is left out."""
+    values: dict[float, list[float]] = {}
+    for run in runs:
+        for line in run.metrics:
+            error = number(line.get(metric))
+            if math.isfinite(error):
+                values.setdefault(number(line.get("step")), []).append(error)
+    return [(step, math.fsum(v) / len(v), min(v), max(v)) for step, v in sorted(values.items())]
+
+
+def steps_per_epoch(runs: Iterable[Run]) -> float | None:
+    """Steps an epoch by the first run that tells, None where no run has measured anything yet."""
+    for run in runs:
+        for line in reversed(run.metrics):
+            step, epoch = number(line.get("step")), number(line.get("epoch"))
+            if step > 0 and epoch > 0:
+                return step / epoch
+    return None
+
+
+def rate_changes(runs: Sequence[Run]) -> list[float]:
+    """Steps where the longest run's learning rate jumps by a factor of two or more; none for a smooth schedule.
+
+    A change lies somewhere between two lines of metrics; the middle is returned.
+    """
+    if not runs:
+        return []
+    lines = max((run.metrics for run in runs), key=len)
+    known = [(number(line.get("step")), number(line.get("learning_rate"))) for line in lines]
+    known = [(step, rate) for step, rate in known if rate > 0]
+    changes = [
+        (before + after) / 2
+        for (before, old), (after, new) in zip(known, known[1:], strict=False)
+        if max(old / new, new / old) >= 2
+    ]
+    return changes if len(changes) <= MOST_CHANGES else []
+
+
+def read_overlay(path: str | os.PathLike) -> list[PublishedPoint]:
+    """Published curves from a CSV file with the columns of PublishedPoint, others ignored; errors are fractions.
+
+    Raises RecordError, one line, for a file that is missing, lacks a column or holds something else than numbers.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in PublishedPoint._fields if name not in (reader.fieldnames or ())]
+            if missing:
+                raise RecordError(f"overlay {path} lacks the columns {', '.join(missing)}")
+            return [_point(line) for line in reader]
+    except OSError as error:
+        raise RecordError(f"cannot read overlay {path}: {error.strerror}") from error
+    except (TypeError, ValueError, csv.Error) as error:
+        if isinstance(error, RecordError):
+            raise
+        raise RecordError(f"cannot read overlay {path}: {' '.join(str(error).split())}") from error
+
+
+def _point(line: dict[str, str]) -> PublishedPoint:
+    numbers = (float(line[name]) for name in ("epoch", "train_error", "test_error"))
+    return PublishedPoint(line["kind"], int(line["depth"]), *numbers)
+
+
+def published_curves(points: Iterable[PublishedPoint], per_epoch: float, last: float) -> list[Curve]:
+    """The published curves on the study's axis, `per_epoch` steps an epoch, up to step `last`."""
+    cells: dict[tuple[str, int], list[PublishedPoint]] = {}
+    for point in points:
+        if point.epoch * per_epoch <= last:
+            cells.setdefault((point.kind, point.depth), []).append(point)
+    out = []
+    for (kind, depth), members in cells.items():
+        members = sorted(members, key=lambda point: point.epoch)
+        steps = [point.epoch * per_epoch for point in members]
+        for metric in METRICS:
+            errors = [getattr(point, metric) for point in members]
+            out.append(Curve(kind, depth, metric, "published", "", 1, steps, errors, errors, errors))
+    return out
