@@ -12,6 +12,7 @@ from absl import flags
 from cnn_jax import sweep
 from cnn_jax.config import ConfigError, near
 from cnn_jax.report import page
+from cnn_jax.report.curves import read_overlay
 from experiments import _launcher as launcher
 
 KINDS = {"plain": "plain", "residual": "resnet"}
@@ -30,6 +31,8 @@ def main() -> int:
         if kind not in KINDS:
             raise ConfigError(f"--kinds: unknown kind {kind!r}; {near(kind, KINDS)}")
     names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in launcher.integers("depths")]
+    if FLAGS.overlay:
+        read_overlay(FLAGS.overlay)  # a file that cannot be drawn is told now, not after hours of training
     workdir = launcher.path(FLAGS.workdir)
     configs = launcher.configs({"model.name": names, "seed": launcher.integers("seeds")}, workdir)
     if FLAGS.plan:

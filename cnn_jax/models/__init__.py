@@ -8,14 +8,15 @@ from flax import linen as nn
 from cnn_jax.config import ConfigError, near
 from cnn_jax.models.resnet import ResNet
 
-MODELS = {"plain": {"residual": False}, "resnet": {"residual": True}}
+MODELS: dict[str, dict[str, Any]] = {"plain": {"residual": False}, "resnet": {"residual": True}}
 """The CIFAR family by the letters of its names, `plain20`, `resnet20`, ..., for any depth 6n + 2."""
 
 
 def build(name: str, **changes: Any) -> nn.Module:
     """`build("resnet20", num_classes=10)`; raises ConfigError on an unknown name or a depth that is not 6n + 2."""
     family, depth = parse(name)
-    return ResNet(depth=depth, **(MODELS[family] | changes))
+    arguments = MODELS[family] | changes
+    return ResNet(depth=depth, **arguments)
 
 
 def parse(name: str) -> tuple[str, int]:

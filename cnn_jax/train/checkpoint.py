@@ -69,12 +69,12 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, like: Any) -> Any:
-        meta = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        meta = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         different = config_lib.differences(meta["config"], self.config)
         if different:
             raise RecordError(f"{self.folder / str(step)} belongs to another config: {'; '.join(different)}")
         abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
-        state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))).state
+        state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
         if digest(state) != meta["digest"]:
             raise ValueError("its content is not what was saved")
         return state

@@ -1,0 +1,159 @@
+"""Every page, started as a user starts it, with tiny settings; and what a user gets wrong."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.__main__ import pages
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--width=4", "--set=batch_size=32", "--set=steps=4", "--set=evaluate_every=2", "--noprogress"]
+
+
+def launch(page, *flags, **environment):
+    command = [sys.executable, "-W", "error", "-m", f"experiments.{page}", *map(str, flags)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, env=os.environ | environment)
+
+
+def test_every_page_is_short_and_says_what_it_is_for():
+    assert set(pages()) == {"depth_sweep", "report", "train"}
+    for page, line in pages().items():
+        assert len(line) > 30
+        assert len((ROOT / "experiments" / f"{page}.py").read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("page", sorted(pages()))
+def test_help_shows_the_pages_flags(page):
+    done = launch(page, "--help")
+    text = done.stdout
+    assert "--workdir: " in text and "(default: " in text
+    assert done.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def study(digits_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("study")
+    flags = [f"--data_dir={digits_dir}", f"--workdir={workdir}", "--depths=8", "--seeds=0,1", "--validation=37", *TINY]
+    return workdir, flags, launch("depth_sweep", *flags)
+
+
+def test_depth_sweep_writes_the_whole_report(study):
+    workdir, _, done = study
+    assert done.returncode == 0, done.stderr
+    with open(workdir / "results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        *("kind", "depth", "seed", "parameters", "train_error", "test_error"),
+        *("test_error_at_best_validation", "best_test_error", "seconds"),
+    ]
+    assert [(row["kind"], row["depth"], row["seed"], row["parameters"]) for row in rows] == [
+        (kind, "8", seed, "4934") for kind in ("plain", "residual") for seed in ("0", "1")
+    ]
+    assert all(0 <= float(row["best_test_error"]) <= float(row["test_error"]) <= 1 for row in rows)
+    verdicts = json.loads((workdir / "claims.json").read_text())
+    assert [verdict["verdict"] for verdict in verdicts] == ["NOT ENOUGH SEEDS"] * 3
+    for name in ("fig6.png", "fig6.svg", "error_against_depth.png", "error_against_depth.svg", "report.html"):
+        assert (workdir / name).stat().st_size > 1000
+    for folder in workdir.glob("*/"):
+        assert {"config.json", "manifest.json", "metrics.jsonl", "result.json", "checkpoints"} <= {
+            path.name for path in folder.iterdir()
+        }
+        assert list(folder.glob("events.out.tfevents.*"))
+
+
+def test_a_second_call_runs_nothing_again_and_writes_the_same_report(study):
+    workdir, flags, _ = study
+    names = ("results.csv", "claims.json", "fig6.svg", "report.html")
+    before = [(workdir / name).read_bytes() for name in names]
+    done = launch("depth_sweep", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 runs are finished already" in done.stdout
+    assert [(workdir / name).read_bytes() for name in names] == before
+    (workdir / "results.csv").unlink()
+    done = launch("report", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    assert [(workdir / name).read_bytes() for name in names] == before
+
+
+def test_train_prints_what_decays_and_the_errors(digits_dir, tmp_path):
+    flags = ["--model=plain8", "--parallel=pmap", "--devices=2", f"--data_dir={digits_dir}", f"--workdir={tmp_path}"]
+    done = launch("train", *flags, *TINY)
+    assert done.returncode == 0, done.stderr
+    assert "bn/scale" in done.stdout and "none" in done.stdout
+    assert "test error" in done.stdout
+
+
+def test_a_failing_run_is_told_and_the_exit_status_is_1(digits_dir, tmp_path):
+    flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--depths=8", "--seeds=0", "--kinds=plain", *TINY]
+    done = launch("depth_sweep", *flags, "--set=optim.learning_rate=1e20")
+    assert done.returncode == 1
+    assert "1 of 1 runs failed" in done.stdout
+    assert "the loss is not finite at step 2, learning rate 1e+20" in done.stdout
+    assert (tmp_path / "report.html").exists()
+
+
+def test_plan_runs_nothing(digits_dir, tmp_path):
+    flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--depths=8", "--kinds=plain", *TINY]
+    done = launch("depth_sweep", "--plan", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "plain8" in done.stdout and "4,934" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+WRONG = {
+    "unknown data set": (["--dataset=cifar11"], "did you mean cifar10"),
+    "missing data set": (["--dataset=cifar10"], "--dataset=cifar10 --data_dir="),
+    "unknown preset": (["--preset=resnet_cifar"], "unknown preset 'resnet_cifar'; did you mean resnet_cifar10"),
+    "unknown field": (["--set=optim.learning_rates=1"], "did you mean optim.learning_rate"),
+    "wrong value": (["--set=steps=some"], "steps=some: not a int"),
+    "wrong depth": (["--depths=8,21"], "depth 21 is not 6n+2; the nearest are 20 and 26"),
+    "no depth": (["--depths="], "--depths is empty"),
+    "depth in words": (["--depths=eight"], "--depths=eight: give whole numbers"),
+    "unknown kind": (["--kinds=plane"], "unknown kind 'plane'; did you mean plain"),
+    "odd batch": (["--devices=2", "--set=batch_size=33"], "batch_size=33 does not divide by 2 devices"),
+    "odd group": (["--set=model.bn_group=48"], "batch_size=128 is not a multiple of model.bn_group=48"),
+    "too much validation": (["--validation=1437"], "leaves nothing to train on"),
+    "workdir in the way": (["--workdir=pyproject.toml"], "cannot write in pyproject.toml"),
+    "the seed twice": (["--set=seed=4"], "two runs of the sweep are the same"),
+    "missing overlay": (["--overlay=nowhere.csv"], "cannot read overlay nowhere.csv"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_bad_input_is_one_line_before_any_training(name, digits_dir, tmp_path):
+    flags, message = WRONG[name]
+    done = launch("depth_sweep", f"--data_dir={digits_dir}", f"--workdir={tmp_path / 'work'}", *flags)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert message in done.stderr
+    assert done.stdout == ""
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_a_misspelt_flag_is_named():
+    done = launch("depth_sweep", "--dephts=8")
+    assert done.returncode == 1
+    assert "Unknown command line flag 'dephts'. Did you mean: depths" in done.stderr
+
+
+def test_a_workdir_without_runs_cannot_be_reported(tmp_path):
+    done = launch("report", f"--workdir={tmp_path / 'nothing'}")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "no such folder" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset", ["cifar10", "mnist"])
+def test_the_real_data_sets_are_run_and_reported(dataset, real_data, tmp_path):
+    flags = [f"--data_dir={real_data / 'tfds'}", f"--dataset={dataset}", "--depths=8,14", "--epochs=1", "--seeds=0"]
+    done = launch("depth_sweep", *flags, f"--workdir={tmp_path}", "--noprogress")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
+    assert len(rows) == 4
+    limit = 0.7 if dataset == "cifar10" else 0.1
+    assert all(float(row["test_error"]) < limit for row in rows)

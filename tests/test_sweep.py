@@ -1,0 +1,145 @@
+"""Sweeps: what is finished is skipped, what failed is recorded and the rest goes on."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from cnn_jax import presets, sweep
+from cnn_jax.config import ConfigError, change, override
+from cnn_jax.runner import Settings
+from cnn_jax.train import devices, record
+
+TINY = ["model.width=4", "batch_size=32", "steps=4", "evaluate_every=2"]
+
+
+@pytest.fixture(scope="module")
+def base():
+    return override(presets.get("resnet_digits"), TINY)
+
+
+@pytest.fixture
+def settings(digits_dir):
+    return Settings(data_dir=str(digits_dir), parallel="jit", devices=1, progress=False, command="test")
+
+
+def test_a_grid_is_every_combination(base):
+    configs = sweep.grid(base, {"model.name": ["plain8", "resnet8"], "seed": [0, 1, 2]})
+    assert [(config.model.name, config.seed) for config in configs] == [
+        (name, seed) for name in ("plain8", "resnet8") for seed in (0, 1, 2)
+    ]
+    assert {config.steps for config in configs} == {4}
+
+
+def test_epochs_are_turned_into_steps(base):
+    config = sweep.with_epochs(change(base, "batch_size", 128), 30, 1437)
+    assert (config.steps, config.evaluate_every) == (337, 11)
+    with pytest.raises(ConfigError, match="--epochs=0: must be above 0"):
+        sweep.with_epochs(base, 0, 1437)
+
+
+def test_a_device_group_is_a_devices_share(base):
+    config = change(base, "model.bn_group", "device")
+    assert sweep.resolve(config, devices.choose("jit", 1)).model.bn_group == 32
+    assert sweep.resolve(config, devices.choose("pmap", 2)).model.bn_group == 16
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("batch_size", 33, "batch_size=33 does not divide by 2 devices"),
+        ("model.bn_group", 32, "does not divide a device's share of the batch, 32 / 2 = 16"),
+        ("model.name", "plain9", "depth 9 is not 6n\\+2"),
+    ],
+)
+def test_what_cannot_be_run_on_two_devices(base, path, value, message):
+    with pytest.raises(ConfigError, match=message):
+        sweep.resolve(change(base, path, value), devices.choose("pmap", 2))
+
+
+def test_too_many_devices():
+    with pytest.raises(ConfigError, match="--devices=3: this process has 2 .cpu.*JAX_NUM_CPU_DEVICES=3"):
+        devices.choose("auto", 3)
+
+
+def test_two_runs_of_one_config_are_refused(base, tmp_path):
+    with pytest.raises(ConfigError, match="two runs of the sweep are the same"):
+        sweep.folders([base, base], tmp_path)
+
+
+def test_names_are_readable_and_differ_with_the_config(base):
+    names = {sweep.run_name(config) for config in (base, change(base, "optim.momentum", 0.8), change(base, "seed", 1))}
+    assert len(names) == 3
+    assert all(name.startswith("resnet20-digits-seed") for name in names)
+
+
+def test_a_failure_is_recorded_and_the_rest_goes_on(base, tmp_path, settings, capsys):
+    """The second run's loss is made infinite by its learning rate; its folder says so and the third still runs."""
+    configs = sweep.grid(base, {"model.name": ["plain8"], "optim.learning_rate": [0.1, 1e20], "seed": [0]})
+    configs.append(change(base, "model.name", "resnet8"))
+    outcomes = sweep.run(configs, tmp_path, settings)
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    said = capsys.readouterr().out
+    assert "1 of 3 runs failed" in said and "the loss is not finite at step" in said
+    runs = {run.folder.name: run for run in record.read_runs(tmp_path)}
+    failed = [run for run in runs.values() if run.failure]
+    assert len(runs) == 3 and len(failed) == 1
+    assert "not finite at step" in failed[0].failure["error"] and "learning rate 1e+20" in failed[0].failure["error"]
+    assert failed[0].result is None and not list((failed[0].folder / "checkpoints").iterdir())
+
+    results = {name: run.result for name, run in runs.items() if run.result}
+    outcomes = sweep.run(configs, tmp_path, settings)  # again: the finished are skipped, the failed is tried
+    assert "2 of 3 runs are finished already" in capsys.readouterr().out
+    assert {run.folder.name: run.result for run in record.read_runs(tmp_path) if run.result} == results
+
+
+def test_two_workers_give_the_same_results_as_one(base, tmp_path, settings):
+    configs = sweep.grid(base, {"model.name": ["plain8"], "seed": [0, 1, 2]})
+    one = sweep.run(configs, tmp_path / "one", settings)
+    two = sweep.run(configs, tmp_path / "two", settings._replace(workers=2))
+    assert all(outcome.error is None for outcome in two)
+    for folder in (outcome.folder.name for outcome in one):
+        metrics = [(tmp_path / workers / folder / "metrics.jsonl").read_bytes() for workers in ("one", "two")]
+        assert metrics[0] == metrics[1]
+
+
+def test_a_plan_trains_nothing(base, tmp_path, settings):
+    configs = sweep.grid(base, {"model.name": ["plain8"], "seed": [0, 1]})
+    text = sweep.plan(configs, tmp_path, settings)
+    row = text.splitlines()[1].split()
+    assert row[:5] == ["plain8", "2", "0", "4,934", "4"]
+    assert "nothing was trained" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_changed_data_is_refused(base, tmp_path, settings):
+    config = change(base, "model.name", "plain8")
+    (outcome,) = sweep.run([config], tmp_path, settings)
+    (outcome.folder / "result.json").unlink()
+    manifest = outcome.folder / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["dataset"]["fingerprint"] = "0123456789abcdef"
+    manifest.write_text(json.dumps(facts))
+    (again,) = sweep.run([config], tmp_path, settings)
+    assert "was begun on other data" in again.error
+
+
+def test_metrics_that_a_kill_tore_are_mended(base, tmp_path, settings):
+    config = change(base, "model.name", "plain8")
+    (outcome,) = sweep.run([config], tmp_path / "a", settings)
+    whole = (outcome.folder / "metrics.jsonl").read_bytes()
+    torn = tmp_path / "b" / outcome.folder.name
+    shutil.copytree(outcome.folder, torn)
+    (torn / "result.json").unlink()
+    (torn / "metrics.jsonl").write_bytes(whole + b'{"step": 5, "epo')
+    sweep.run([config], tmp_path / "b", settings)
+    assert (torn / "metrics.jsonl").read_bytes() == whole
+
+
+def test_the_listing_needs_nothing_but_python():
+    code = "import sys; from experiments.__main__ import main; main([]); print([m for m in sys.modules if 'jax' in m])"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
