@@ -85,6 +85,8 @@ def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:
         return Outcome(folder, run_one(config, folder, settings), None)
     except (ConfigError, data.DataError, record.RecordError, loop.TrainingError) as error:
         return fail(folder, str(error), None)
+    except loop.Stopped:
+        raise
     except Exception as error:  # one run's failure, out of memory for instance, must not end the others
         summary = str(error).strip().partition("\n")[0]
         return fail(folder, f"{type(error).__name__}: {summary}", traceback.format_exc())

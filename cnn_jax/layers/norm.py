@@ -48,11 +48,11 @@ class BatchNorm(nn.Module):
         return self.normalize(groups, group_mean, group_var, scale, bias).reshape(x.shape)
 
     def statistics(self, groups: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Each group's mean and variance, (G, C) both."""
+        """Each group's mean and variance, (G, C) both, in one pass over the data: E[x^2] - E[x]^2."""
         groups = groups.astype(jnp.float32)
-        mean = self.over_devices(groups.mean(axis=(1, 2, 3)))
-        deviation = groups - mean[:, None, None, None]
-        return mean, self.over_devices(jnp.square(deviation).mean(axis=(1, 2, 3)))
+        moments = jnp.stack([groups.mean(axis=(1, 2, 3)), jnp.square(groups).mean(axis=(1, 2, 3))])
+        mean, mean_of_squares = self.over_devices(moments)
+        return mean, jnp.maximum(mean_of_squares - jnp.square(mean), 0)
 
     def over_devices(self, value: jax.Array) -> jax.Array:
         return lax.pmean(value, self.axis_name) if self.group == "global" and self.axis_name else value

@@ -16,7 +16,7 @@ AXES = ("model.name", "seed")
 
 
 def cell(run: Run) -> tuple[str, int | None]:
-    """(kind, depth) by the model's name: plain20 -> ("plain", 20), resnet20 -> ("residual", 20), other -> (name, None)."""
+    """(kind, depth) by model name: plain20 -> ("plain", 20), resnet20 -> ("residual", 20), other -> (name, None)."""
     name = str((run.config.get("model") or {}).get("name", run.folder.name))
     match = re.fullmatch(r"(plain|resnet)(\d+)", name)
     if not match:

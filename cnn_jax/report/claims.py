@@ -93,9 +93,10 @@ def _judge(runs: Sequence[Run], claim: Claim) -> dict[str, Any]:
         for side, depth, cell_runs in zip((claim.a, claim.b), depths, members, strict=True)
     )
     difference = error = threshold = None
-    if a["mean"] is not None and b["mean"] is not None:
+    distinct = _name(a) != _name(b)
+    if distinct and a["mean"] is not None and b["mean"] is not None:
         difference = a["mean"] - b["mean"]
-    if a["sd"] is not None and b["sd"] is not None:
+    if distinct and a["sd"] is not None and b["sd"] is not None:
         error = math.sqrt(a["sd"] ** 2 / a["n"] + b["sd"] ** 2 / b["n"])
         threshold = max(2 * error, SMALLEST)
     obstacles = _obstacles(claim, a, b, *members)
@@ -159,9 +160,8 @@ def _obstacles(claim: Claim, a: dict[str, Any], b: dict[str, Any], *members: lis
         if len(set(seeds)) < len(seeds):
             out.append(f"{_name(side)} has more than one run of a seed, so its runs are not independent repeats.")
         if side["n"] < SEEDS:
-            out.append(
-                f"{_name(side)} has {side['n'] or 'no'} finished seed{'' if side['n'] == 1 else 's'} of {SEEDS}."
-            )
+            plural = "" if side["n"] == 1 else "s"
+            out.append(f"{_name(side)} has {side['n'] or 'no'} finished seed{plural}; {SEEDS} are needed.")
     return out
 
 
@@ -169,7 +169,7 @@ def _outcome(
     metric: str, a: dict[str, Any], b: dict[str, Any], difference: float | None, threshold: float | None
 ) -> list[str]:
     """The numbers in words, in percent and percentage points."""
-    if difference is None or _name(a) == _name(b):
+    if difference is None:
         return []
     kind = "Training" if metric == "train_error" else "Test"
     direction = "higher" if difference > 0 else "lower"

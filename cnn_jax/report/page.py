@@ -26,12 +26,14 @@ FIGURES = {
 }
 
 
-def write(workdir: str | os.PathLike, overlay: str | os.PathLike | None = None) -> list[dict[str, Any]]:
-    """Rebuilds results.csv, the figures (PNG and SVG), claims.json and report.html in `workdir`; returns the verdicts.
+def write(workdir: str | os.PathLike, overlay: str | os.PathLike | None = None) -> str:
+    """Rebuilds results.csv, the figures (PNG, SVG), claims.json and report.html in `workdir`.
 
     Everything comes from the run folders in `workdir` alone, and the same folders give the same bytes. `overlay` names
     a CSV file of published curves (`curves.read_overlay`). Raises RecordError, one line, where the folder holds no run
     or the overlay cannot be used; nothing is written then.
+
+    Returns the summary and the verdicts as text for a terminal, errors in percent, and the path of the page.
     """
     workdir = Path(workdir)
     runs = read_runs(workdir)
@@ -44,12 +46,7 @@ def write(workdir: str | os.PathLike, overlay: str | os.PathLike | None = None) 
     claims.write(verdicts, workdir / "claims.json")
     images = {name: (workdir / f"{name}.svg").read_bytes() for name in figures}
     write_atomically(workdir / "report.html", render(runs, verdicts, images))
-    return verdicts
-
-
-def text_summary(runs: Sequence[Run], verdicts: Sequence[dict[str, Any]]) -> str:
-    """The summary over seeds and the verdicts as plain text for a terminal, errors in percent."""
-    return tables.text_summary(tables.summary(tables.results(runs)), verdicts)
+    return f"{tables.text_summary(tables.summary(rows), verdicts)}\n{workdir / 'report.html'}"
 
 
 def render(runs: Sequence[Run], verdicts: Sequence[dict[str, Any]], images: dict[str, bytes]) -> str:
@@ -137,7 +134,7 @@ def _run(run: Run) -> dict[str, Any]:
 def _provenance(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str]]]]:
     """For every part of the manifests the distinct values, each with the runs it belongs to ("every run" for all)."""
     out = []
-    for part in ("versions", "devices", "dataset", "command"):
+    for part in ("command", "machine", "devices", "versions", "dataset"):
         values: dict[str, list[str]] = {}
         for run in runs:
             if part in run.manifest:

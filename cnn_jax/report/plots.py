@@ -141,7 +141,12 @@ def _panel(axes: Axes, curves: Sequence[Curve], colours: dict[int | None, str], 
 def _legend(axes: Axes, handles: dict[str, Line2D], curves: Sequence[Curve], top: float) -> None:
     """Puts the legend in the corner that holds the fewest points of the curves."""
     last = max(curve.steps[-1] for curve in curves)
-    points = [(x / last, 100 * y / top) for curve in curves for x, y in zip(curve.steps, curve.mean, strict=True)]
+    points = [
+        (step / last, 100 * error / top)
+        for curve in curves
+        for errors in (curve.mean, curve.low, curve.high)
+        for step, error in zip(curve.steps, errors, strict=True)
+    ]
     height = 0.065 * len(handles) + 0.08
     corners: dict[Any, tuple[float, float, float, float]] = {
         "upper right": (0.55, 1.0, 1 - height, 1.0),
