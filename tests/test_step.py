@@ -34,38 +34,40 @@ def drawn_parameter(path, leaf):
 
 @pytest.mark.parametrize("name", ["plain8", "resnet8"])
 def test_first_steps_equal_pytorchs(name):
-    """tests/goldens/first_steps.py made the numbers, in float64."""
-    model = build(name, num_classes=10, width=4)
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3))))
-    params = jax.tree_util.tree_map_with_path(drawn_parameter, shapes["params"])
-    stats = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes["batch_stats"])
-    seen = {"losses": []}
+    """tests/goldens/first_steps.py made the numbers, in float64; here in float64 too, so that the last digits count."""
+    with jax.enable_x64(True):
+        model = build(name, num_classes=10, width=4, dtype=jnp.float64)
+        shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3))))
+        params = jax.tree_util.tree_map_with_path(lambda *leaf: np.float64(drawn_parameter(*leaf)), shapes["params"])
+        stats = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes["batch_stats"])
 
-    def loss_of(variables, batch, key):
-        (logits, _), state = model.apply(variables, batch["image"], train=True, mutable=["batch_stats"])
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
-        sums = {"loss": 16 * loss, "error": logits[:2].sum(), "count": jnp.float32(16)}
-        return loss, (state, sums)
+        def loss_of(variables, batch, key):
+            (logits, _), state = model.apply(variables, batch["image"], train=True, mutable=["batch_stats"])
+            loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
+            return loss, (state, {"loss": loss, "error": logits[:2].sum(), "count": jnp.ones(())})
 
-    sgd = optimizer.make(Optim(learning_rate=0.1, boundaries=(), weight_decay=1e-2), 2)
-    state = make_state({"params": params, "batch_stats": stats}, sgd)
-    step = jax.jit(make_train_step(Task(None, loss_of, None, "images"), sgd, None))
-    for index in range(2):
-        examples = {"image": draw(f"image{index}", (16, 16, 16, 3)), "label": np.arange(16, dtype=np.int32) % 10}
-        before = state.sums["loss"]
-        state = step(state, examples, np.arange(16), np.arange(16), jax.random.key(0))
-        seen["losses"].append(float(state.sums["loss"] - before) / 16)
-        if index == 0:
-            np.testing.assert_allclose(state.sums["error"], np.sum(GOLDEN[name]["first_logits"]), rtol=1e-4)
-    np.testing.assert_allclose(seen["losses"], GOLDEN[name]["losses"], rtol=1e-4)
-    leaves = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)
-    }
+        sgd = optimizer.make(Optim(learning_rate=0.1, boundaries=(), weight_decay=1e-2), 2)
+        state = make_state({"params": params, "batch_stats": stats}, sgd)
+        step = jax.jit(make_train_step(Task(None, loss_of, None, "images"), sgd, None))
+        losses = []
+        for index in range(2):
+            image = draw(f"image{index}", (16, 16, 16, 3)).astype(np.float64)
+            examples = {"image": image, "label": np.arange(16, dtype=np.int32) % 10}
+            state = state.replace(sums=jax.tree.map(jnp.zeros_like, {"loss": 0.0, "error": 0.0, "count": 0.0}))
+            state = step(state, examples, np.arange(16), np.arange(16), jax.random.key(0))
+            losses.append(state.sums["loss"])
+            if index == 0:
+                np.testing.assert_allclose(state.sums["error"], np.sum(GOLDEN[name]["first_logits"]), rtol=1e-6)
+        np.testing.assert_allclose(losses, GOLDEN[name]["losses"], rtol=1e-6)
+        leaves = {
+            jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)
+        }
     assert leaves.keys() == GOLDEN[name]["norms"].keys()
     for path, leaf in leaves.items():
-        np.testing.assert_allclose(np.linalg.norm(leaf), GOLDEN[name]["norms"][path], rtol=1e-4, err_msg=path)
-        np.testing.assert_allclose(leaf.sum(), GOLDEN[name]["sums"][path], rtol=1e-3, atol=1e-3, err_msg=path)
+        assert leaf.dtype == np.float64
+        np.testing.assert_allclose(np.linalg.norm(leaf), GOLDEN[name]["norms"][path], rtol=1e-5, err_msg=path)
+        np.testing.assert_allclose(leaf.sum(), GOLDEN[name]["sums"][path], rtol=1e-5, atol=1e-6, err_msg=path)
 
 
 def digits_config(*assignments):

@@ -49,7 +49,7 @@ class BatchNorm(nn.Module):
 
     def statistics(self, groups: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Each group's mean and variance, (G, C) both, in one pass over the data: E[x^2] - E[x]^2."""
-        groups = groups.astype(jnp.float32)
+        groups = groups.astype(jnp.promote_types(groups.dtype, jnp.float32))
         moments = jnp.stack([groups.mean(axis=(1, 2, 3)), jnp.square(groups).mean(axis=(1, 2, 3))])
         mean, mean_of_squares = self.over_devices(moments)
         return mean, jnp.maximum(mean_of_squares - jnp.square(mean), 0)

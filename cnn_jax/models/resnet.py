@@ -99,5 +99,5 @@ class ResNet(nn.Module):
                 name = f"stage{stage + 1}_block{block + 1}"
                 x = Block(self.width * 2**stage, stride, shortcut, self.zero_channels, norm, name=name)(x, train=train)
             endpoints[f"stage{stage + 1}"] = x
-        x = endpoints["pool"] = x.astype(jnp.float32).mean(axis=(1, 2))  # (B, 64)
+        x = endpoints["pool"] = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))  # (B, 64)
         return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints
