@@ -104,25 +104,24 @@ def describe(outcome: Outcome) -> str:
 
 def plan(configs: Sequence[Config], workdir: Path, settings: Settings) -> str:
     """The grid as a table with parameters, steps and an estimate of the time from a few timed steps; trains nothing."""
-    cells: dict[str, list[tuple[Path, Config]]] = {}
+    cells: dict[Config, list[Path]] = {}  # the folders of runs that differ in their seed alone
     for folder, config in folders(configs, workdir).items():
-        cells.setdefault(config.model.name, []).append((folder, config))
+        cells.setdefault(config_lib.change(config, "seed", 0), []).append(folder)
     heads = ("runs", 5), ("finished", 8), ("parameters", 12), ("steps", 8), ("s/step", 8), ("s/run", 8), ("s to do", 8)
     lines = ["model       " + "".join(f" {head:>{width}}" for head, width in heads)]
     total = 0.0
-    for name, members in cells.items():
-        config = members[0][1]
+    for config, members in cells.items():
         dataset, layout = load_for(config, settings), settings.layout
         task = classification.make_task(config, dataset, layout.axis_name)
         cost = timing.measure(task, config, dataset, layout)
-        finished = sum((folder / "result.json").exists() for folder, _ in members)
+        finished = sum((folder / "result.json").exists() for folder in members)
         # Runs of one cell share what is compiled.
         again = cost.seconds(config) - cost.compile_seconds
         left = len(members) - finished
         todo = left * again + (cost.compile_seconds if left else 0)
         total += todo
         lines.append(
-            f"{name:<12} {len(members):>5} {finished:>8} {cost.parameters:>12,} {config.steps:>8,} "
+            f"{config.model.name:<12} {len(members):>5} {finished:>8} {cost.parameters:>12,} {config.steps:>8,} "
             f"{cost.step_seconds:>8.3f} {cost.seconds(config):>8.0f} {todo:>8.0f}"
         )
     lines.append(f"about {total:.0f} s ({total / 60:.1f} minutes) to do, with one worker; nothing was trained")

@@ -39,3 +39,12 @@ def test_imports_only_point_down():
             if here[0] == there[0] == "applications":
                 allowed = here[1] == there[1]  # an application imports no sibling
             assert allowed, f"{'/'.join(here)} may not import {'.'.join(there)}"
+
+
+def test_everything_can_be_read_in_one_go():
+    for path in [*ROOT.rglob("*.py"), *ROOT.parent.glob("experiments/*.py"), *ROOT.parent.glob("tests/**/*.py")]:
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
