@@ -11,12 +11,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 find_python() {
   local candidate
   for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
-    if "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       command -v "$candidate"
       return
     fi
   done
-  echo "error: no Python 3.11 or newer found; install one, or name it: PYTHON=/path/to/python $0" >&2
+  echo "error: no Python 3.11 or newer with venv and pip found; install one (Debian: python3-venv), or name it: PYTHON=/path/to/python $0" >&2
   return 1
 }
 

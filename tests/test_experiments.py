@@ -155,6 +155,20 @@ def test_bad_input_is_one_line_before_any_training(name, digits_dir, tmp_path):
     assert not list(tmp_path.rglob("config.json"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        ([], 0, "depth_sweep    Deeper plain networks train worse"),
+        (["depth_swep"], 1, "unknown experiment 'depth_swep'; did you mean depth_sweep?"),
+        (["_launcher"], 1, "unknown experiment '_launcher'"),
+    ],
+)
+def test_launch_sh_lists_the_pages(arguments, status, told):
+    done = subprocess.run(["./launch.sh", *arguments], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == status
+    assert told in done.stdout + done.stderr
+
+
 def test_a_misspelt_flag_is_named():
     done = launch("depth_sweep", "--dephts=8")
     assert done.returncode == 1

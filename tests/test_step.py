@@ -75,12 +75,12 @@ def digits_config(*assignments):
     return override(presets.get("resnet_digits"), settings)
 
 
-def take_steps(config, dataset, layout, indices_of):
-    """The state after a few steps from the config's own beginning."""
+def take_steps(config, dataset, layout, indices_of, state=None):
+    """The state after a few steps from the given one, or from the config's own beginning."""
     task = classification.make_task(config, dataset, layout.axis_name)
     program = loop.make_program(task, config.optim, config.steps, layout)
     examples = loop.on_devices(dataset, layout)["train"]
-    state = devices.replicate(layout, loop.initial_state(program, task, config, dataset))
+    state = devices.replicate(layout, state or loop.initial_state(program, task, config, dataset))
     key = devices.replicate(layout, jax.random.key(config.seed))
     slots = np.arange(config.batch_size, dtype=np.int32)
     for indices in indices_of:
@@ -104,11 +104,13 @@ def test_one_batch_is_learnt_by_heart(digits):
 def test_jit_and_pmap_give_the_same_numbers(digits, group):
     config = digits_config(f"model.bn_group={group}")
     batches = [training_indices(1437, 32, 0, step) for step in range(3)]
-    one, two, mapped = (
-        take_steps(config, digits, devices.choose(parallel, count), batches)
-        for parallel, count in (("jit", 1), ("jit", 2), ("pmap", 2))
+    layouts = [devices.choose(parallel, count) for parallel, count in (("jit", 1), ("jit", 2), ("pmap", 2))]
+    one, *others = (take_steps(config, digits, layout, batches) for layout in layouts)
+    # What one layout began, another can go on with: the state has no device axis.
+    others.append(
+        take_steps(config, digits, layouts[2], batches[2:], take_steps(config, digits, layouts[0], batches[:2]))
     )
-    for other in (two, mapped):
+    for other in others:
         assert other.step == one.step == 3
         assert other.sums["count"] == one.sums["count"] == 96
         for name in ("params", "model_state", "opt_state"):

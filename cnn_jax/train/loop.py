@@ -121,7 +121,8 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         with Checkpoints(folder, config) as checkpoints, stop_signals() as signals:
             start, state = checkpoints.restore(state) or (0, state)
             record.keep_metrics(folder, start)
-            session.update(from_step=start, to_step=start)
+            decayed = optimizer.decay_table(state.params, config.optim).splitlines()
+            session.update(from_step=start, to_step=start, weight_decay=decayed)
             (folder / "failure.json").unlink(missing_ok=True)
             state = devices.replicate(options.layout, state)
             run = Run(config, folder, options, program, splits, checkpoints, session, signals, task.unit)
