@@ -59,13 +59,14 @@ def configs(axes: Mapping[str, Sequence[Any]], workdir: Path) -> list[Config]:
     cells = [presets.with_warmup(cell, parse(cell.model.name)[1]) for cell in sweep.grid(base, axes)]
     cells = [config.override(cell, FLAGS.set) for cell in cells]
     layout = settings().layout
-    dataset = load(cells[0].data.name, cells[0].data.validation, FLAGS.data_dir, FLAGS.download)
-    if FLAGS.epochs is not None:
-        examples = len(dataset.splits["train"]["label"])
-        cells = [config.override(sweep.with_epochs(cell, FLAGS.epochs, examples), FLAGS.set) for cell in cells]
-    cells = [sweep.resolve(cell, layout) for cell in cells]
+    resolved = [sweep.resolve(cell, layout) for cell in cells]
     require_writable(workdir)
-    return cells
+    dataset = load(cells[0].data.name, cells[0].data.validation, FLAGS.data_dir, FLAGS.download)
+    if FLAGS.epochs is None:
+        return resolved
+    examples = len(dataset.splits["train"]["label"])
+    cells = [config.override(sweep.with_epochs(cell, FLAGS.epochs, examples), FLAGS.set) for cell in cells]
+    return [sweep.resolve(cell, layout) for cell in cells]
 
 
 def integers(flag: str) -> list[int]:
