@@ -136,6 +136,16 @@ def test_metrics_that_a_kill_tore_are_mended(base, tmp_path, settings):
     (torn / "metrics.jsonl").write_bytes(whole + b'{"step": 5, "epo')
     sweep.run([config], tmp_path / "b", settings)
     assert (torn / "metrics.jsonl").read_bytes() == whole
+    (torn / "result.json").unlink()
+    (torn / "metrics.jsonl").write_bytes(whole.partition(b"\n")[0] + b"\n")
+    (again,) = sweep.run([config], tmp_path / "b", settings)
+    assert "metrics.jsonl lacks step 4, which its checkpoint of step 4 has behind it" in again.error
+
+
+def test_a_loss_that_is_not_finite_is_null_in_the_record(tmp_path):
+    record.append_metrics(tmp_path, {"step": 1, "test_loss": float("inf"), "test_error": 0.5})
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "test_loss": null, "test_error": 0.5}\n'
+    assert record.read_metrics(tmp_path)[0]["test_loss"] is None
 
 
 def test_the_listing_needs_nothing_but_python():

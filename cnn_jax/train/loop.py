@@ -120,17 +120,18 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         with Checkpoints(folder, config) as checkpoints, stop_signals() as signals:
             start, state = checkpoints.restore(state) or (0, state)
-            record.keep_metrics(folder, start)
+            record.keep_metrics(folder, start, config.evaluate_every)
             decayed = optimizer.decay_table(state.params, config.optim).splitlines()
             session.update(from_step=start, to_step=start, weight_decay=decayed)
             (folder / "failure.json").unlink(missing_ok=True)
             state = devices.replicate(options.layout, state)
-            run = Run(config, folder, options, program, splits, checkpoints, session, signals, task.unit)
+            run = Training(config, folder, options, program, splits, checkpoints, session, signals, task.unit)
             state = train(run, state, start)
         final = evaluate(options.layout, program.evaluate_step, state.variables, splits["train"], config.batch_size)
         session.update(to_step=config.steps)
         result = conclude(record.read_metrics(folder), final)
-        result = {"parameters": parameters, "steps": config.steps} | result | {"seconds": session.seconds}
+        result = record.finite({"parameters": parameters, "steps": config.steps} | result)
+        result["seconds"] = session.seconds
         record.write_json(folder / "result.json", result)
         return result
 
@@ -154,7 +155,7 @@ def conclude(metrics: list[dict[str, Any]], train: dict[str, float]) -> dict[str
     return {f"train_{name}": value for name, value in train.items()} | last | best
 
 
-class Run(NamedTuple):
+class Training(NamedTuple):
     """What the loop needs at every step."""
 
     config: Config
@@ -168,7 +169,7 @@ class Run(NamedTuple):
     unit: str
 
 
-def train(run: Run, state: TrainState, start: int) -> TrainState:
+def train(run: Training, state: TrainState, start: int) -> TrainState:
     """Takes the steps from `start` to the end, evaluating, recording and saving on the way."""
     config, layout = run.config, run.options.layout
     key = devices.replicate(layout, jax.random.fold_in(jax.random.key(config.seed), 1))  # initialisation has key(seed)
@@ -197,7 +198,7 @@ def train(run: Run, state: TrainState, start: int) -> TrainState:
     return state
 
 
-def record_metrics(run: Run, state: TrainState, taken: int, count: int, events: SummaryWriter) -> TrainState:
+def record_metrics(run: Training, state: TrainState, taken: int, count: int, events: SummaryWriter) -> TrainState:
     """Evaluates, adds a line to metrics.jsonl and to the events, and starts the training sums anew."""
     rate = optimizer.learning_rate(run.config.optim, run.config.steps, taken - 1)
     epoch = taken * run.config.batch_size / count
@@ -215,7 +216,7 @@ def record_metrics(run: Run, state: TrainState, taken: int, count: int, events: 
     return state.replace(sums=devices.replicate(run.options.layout, no_sums()))
 
 
-def check_finite(run: Run, state: TrainState) -> None:
+def check_finite(run: Training, state: TrainState) -> None:
     """Waits for the device; raises TrainingError naming the first step whose loss was not finite."""
     step = int(state.diverged_at)
     if step >= 0:
@@ -226,7 +227,7 @@ def check_finite(run: Run, state: TrainState) -> None:
         )
 
 
-def progress_bar(run: Run, start: int) -> tqdm:
+def progress_bar(run: Training, start: int) -> tqdm:
     # A log file gets a line now and then, a terminal a live bar.
     interval = 0.1 if sys.stderr.isatty() else 30.0
     return tqdm(
@@ -239,7 +240,7 @@ def progress_bar(run: Run, start: int) -> tqdm:
     )
 
 
-def show(run: Run, bar: tqdm, state: TrainState, taken: int) -> None:
+def show(run: Training, bar: tqdm, state: TrainState, taken: int) -> None:
     """Brings the bar up to date; waits for the device, so that the host never runs far ahead of it."""
     check_finite(run, state)
     values = {name: f"{value:.3f}" for name, value in means(state.sums).items()}

@@ -12,6 +12,7 @@ events.out.*    TensorBoard
 import contextlib
 import fcntl
 import json
+import math
 import os
 import tempfile
 from collections.abc import Generator
@@ -86,9 +87,18 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         raise RecordError(f"cannot read {path}: {error}") from error
 
 
-def keep_metrics(folder: Path, step: int) -> None:
-    """Drops what metrics.jsonl says of steps after `step`: they are about to be run again."""
+def keep_metrics(folder: Path, step: int, every: int) -> None:
+    """Drops what metrics.jsonl says of steps after `step`, which are about to be run again.
+
+    Raises RecordError where it lacks one of the evaluations, `every` so many steps, that came before.
+    """
     kept = [metrics for metrics in read_metrics(folder) if metrics["step"] <= step]
+    missing = set(range(every, step + 1, every)) - {metrics["step"] for metrics in kept}
+    if missing:
+        raise RecordError(
+            f"{folder / 'metrics.jsonl'} lacks step {min(missing)}, which its checkpoint of step {step} has behind it; "
+            "put the file back, or delete the run folder to run it anew"
+        )
     write_atomically(folder / "metrics.jsonl", "".join(map(_line, kept)))
 
 
@@ -146,8 +156,16 @@ def locked(folder: Path) -> Generator[None]:
         os.close(handle)
 
 
+def finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with None for infinity and NaN, which JSON does not know.
+
+    A loss may be infinite in evaluation where it is finite in training.
+    """
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
 def _line(metrics: dict[str, Any]) -> str:
-    return json.dumps(metrics) + "\n"
+    return json.dumps(finite(metrics), allow_nan=False) + "\n"
 
 
 def _umask() -> int:
