@@ -66,11 +66,16 @@ class Config:
     optim: Optim = field(default_factory=Optim)
     batch_size: int = 128
     steps: int = 64_000
-    evaluate_every: int = 391
-    """Steps between evaluations; the last step is always evaluated."""
+    evaluations: int = 164
+    """How often the splits are evaluated, evenly spread over the steps; the last time at the last step."""
     dtype: str = "float32"
     """Compute type: float32 or bfloat16. Parameters, statistics and the loss are float32."""
     seed: int = 0
+
+    @property
+    def evaluated_steps(self) -> frozenset[int]:
+        """The numbers of steps taken at which the run is evaluated."""
+        return frozenset(-(-part * self.steps // self.evaluations) for part in range(1, self.evaluations + 1))
 
 
 CHOICES = {
@@ -79,7 +84,7 @@ CHOICES = {
     "optim.decayed": ("kernels", "all"),
     "dtype": ("float32", "bfloat16"),
 }
-POSITIVE = ("batch_size", "steps", "evaluate_every", "model.width", "optim.learning_rate", "optim.warmup_learning_rate")
+POSITIVE = ("batch_size", "steps", "evaluations", "model.width", "optim.learning_rate", "optim.warmup_learning_rate")
 NOT_NEGATIVE = ("seed", "data.validation", "data.pad", "optim.weight_decay")
 FRACTION = ("optim.warmup", "optim.momentum", "model.bn_momentum")
 

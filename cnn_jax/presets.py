@@ -11,10 +11,10 @@ PRESETS = {
     # The same recipe at 8x8 and half width: no augmentation, which would move a digit out of the image, and 20 epochs
     # of 1,437 images, so that a study of 18 runs takes minutes on two cores.
     "resnet_digits": Config(
-        model=Model(width=8), data=Data(name="digits", pad=0, flip=False), steps=225, evaluate_every=11
+        model=Model(width=8), data=Data(name="digits", pad=0, flip=False), steps=225, evaluations=20
     ),
     # The same recipe, without the mirror image of a digit, for the 20 passes of LeCun et al. 1998, Section III.
-    "resnet_mnist": Config(data=Data(name="mnist", pad=2, flip=False), steps=9_375, evaluate_every=469),
+    "resnet_mnist": Config(data=Data(name="mnist", pad=2, flip=False), steps=9_375, evaluations=20),
 }
 FOR_DATASET = {"digits": "resnet_digits", "mnist": "resnet_mnist", "fashion_mnist": "resnet_mnist"}
 

@@ -28,9 +28,8 @@ def with_epochs(config: Config, epochs: float, examples: int) -> Config:
     """The config for that many passes over `examples`, evaluated once in each."""
     if not epochs > 0:
         raise ConfigError(f"--epochs={epochs:g}: must be above 0")
-    per_epoch = examples / config.batch_size
-    config = config_lib.change(config, "steps", max(1, round(epochs * per_epoch)))
-    return config_lib.change(config, "evaluate_every", max(1, int(per_epoch)))
+    config = config_lib.change(config, "steps", max(1, round(epochs * examples / config.batch_size)))
+    return config_lib.change(config, "evaluations", max(1, round(epochs)))
 
 
 def resolve(config: Config, layout: Layout) -> Config:

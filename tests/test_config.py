@@ -99,3 +99,11 @@ def test_presets_hold_the_papers_recipe():
     assert presets.get("auto", "mnist").data == dataclasses.replace(config.data, name="mnist", pad=2, flip=False)
     with pytest.raises(ConfigError, match="did you mean resnet_cifar10"):
         presets.get("resnet_cifar")
+
+
+def test_evaluations_are_evenly_spread_and_end_with_the_run():
+    paper = presets.get("resnet_cifar10")
+    steps = sorted(paper.evaluated_steps)
+    assert (len(steps), steps[0], steps[-1]) == (164, 391, 64_000)  # an epoch is 390.6 steps
+    assert {after - before for before, after in zip(steps, steps[1:], strict=False)} == {390, 391}
+    assert override(Config(), ["steps=3", "evaluations=10"]).evaluated_steps == {1, 2, 3}

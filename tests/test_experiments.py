@@ -14,7 +14,7 @@ import pytest
 from experiments.__main__ import pages
 
 ROOT = Path(__file__).parents[1]
-TINY = ["--width=4", "--set=batch_size=32", "--set=steps=4", "--set=evaluate_every=2", "--noprogress"]
+TINY = ["--width=4", "--set=batch_size=32", "--set=steps=4", "--set=evaluations=2", "--noprogress"]
 
 
 def launch(page, *flags, **environment):

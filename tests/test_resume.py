@@ -20,7 +20,7 @@ FLAGS = [
     "--run=run",
     "--set=batch_size=32",
     f"--set=steps={STEPS}",
-    "--set=evaluate_every=7",
+    "--set=evaluations=6",
     "--set=data.pad=1",
     "--set=data.flip=true",
 ]
@@ -83,8 +83,8 @@ def undisturbed(digits_dir, tmp_path_factory):
 def test_the_undisturbed_run_recorded_what_it_should(undisturbed):
     metrics, _, result = undisturbed
     lines = [json.loads(line) for line in metrics.splitlines()]
-    assert [line["step"] for line in lines] == [7, 14, 21, 28, 35, 40]
-    assert [line["learning_rate"] for line in lines] == [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    assert [line["step"] for line in lines] == [7, 14, 20, 27, 34, 40]
+    assert [line["learning_rate"] for line in lines] == [0.1, 0.1, 0.1, 0.01, 0.001, 0.001]
     assert all({"train_error", "validation_error", "test_error", "train_loss"} <= line.keys() for line in lines)
     assert result["test_error"] == lines[-1]["test_error"]
     assert result["best_test_error"] == min(line["test_error"] for line in lines)

@@ -12,7 +12,7 @@ from cnn_jax.config import ConfigError, change, override
 from cnn_jax.runner import Settings
 from cnn_jax.train import devices, record
 
-TINY = ["model.width=4", "batch_size=32", "steps=4", "evaluate_every=2"]
+TINY = ["model.width=4", "batch_size=32", "steps=4", "evaluations=2"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_a_grid_is_every_combination(base):
 
 def test_epochs_are_turned_into_steps(base):
     config = sweep.with_epochs(change(base, "batch_size", 128), 30, 1437)
-    assert (config.steps, config.evaluate_every) == (337, 11)
+    assert (config.steps, config.evaluations) == (337, 30)
     with pytest.raises(ConfigError, match="--epochs=0: must be above 0"):
         sweep.with_epochs(base, 0, 1437)
 

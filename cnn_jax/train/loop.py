@@ -120,7 +120,7 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         with Checkpoints(folder, config) as checkpoints, stop_signals() as signals:
             start, state = checkpoints.restore(state) or (0, state)
-            record.keep_metrics(folder, start, config.evaluate_every)
+            record.keep_metrics(folder, start, config.evaluated_steps)
             decayed = optimizer.decay_table(state.params, config.optim).splitlines()
             session.update(from_step=start, to_step=start, weight_decay=decayed)
             (folder / "failure.json").unlink(missing_ok=True)
@@ -173,7 +173,7 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
     """Takes the steps from `start` to the end, evaluating, recording and saving on the way."""
     config, layout = run.config, run.options.layout
     key = devices.replicate(layout, jax.random.fold_in(jax.random.key(config.seed), 1))  # initialisation has key(seed)
-    slots = np.arange(config.batch_size, dtype=np.int32)
+    slots, evaluated = np.arange(config.batch_size, dtype=np.int32), config.evaluated_steps
     count = len(jax.tree.leaves(run.splits["train"])[0])
     saved = shown = time.monotonic()
     with progress_bar(run, start) as bar, SummaryWriter(str(run.folder), purge_step=start) as events:
@@ -185,7 +185,7 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
             if step == start or now - shown > DISPLAY_SECONDS:
                 show(run, bar, state, taken)
                 shown = now
-            if taken % config.evaluate_every == 0 or taken == config.steps:
+            if taken in evaluated:
                 show(run, bar, state, taken)
                 state = record_metrics(run, state, taken, count, events)
             if run.signals or taken == config.steps or now - saved > run.options.checkpoint_seconds:

@@ -87,13 +87,13 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         raise RecordError(f"cannot read {path}: {error}") from error
 
 
-def keep_metrics(folder: Path, step: int, every: int) -> None:
+def keep_metrics(folder: Path, step: int, evaluated: frozenset[int]) -> None:
     """Drops what metrics.jsonl says of steps after `step`, which are about to be run again.
 
-    Raises RecordError where it lacks one of the evaluations, `every` so many steps, that came before.
+    Raises RecordError where it lacks one of the `evaluated` steps that came before.
     """
     kept = [metrics for metrics in read_metrics(folder) if metrics["step"] <= step]
-    missing = set(range(every, step + 1, every)) - {metrics["step"] for metrics in kept}
+    missing = {number for number in evaluated if number <= step} - {metrics["step"] for metrics in kept}
     if missing:
         raise RecordError(
             f"{folder / 'metrics.jsonl'} lacks step {min(missing)}, which its checkpoint of step {step} has behind it; "

@@ -26,8 +26,8 @@ class Cost(NamedTuple):
 
     def seconds(self, config: Config) -> float:
         """Of the whole run."""
-        evaluations = -(-config.steps // config.evaluate_every)
-        return self.compile_seconds + config.steps * self.step_seconds + evaluations * self.evaluation_seconds
+        evaluations = len(config.evaluated_steps) * self.evaluation_seconds
+        return self.compile_seconds + config.steps * self.step_seconds + evaluations
 
 
 def measure(task: Task, config: Config, dataset: Dataset, layout: Layout, steps: int = 5) -> Cost:
