@@ -19,7 +19,7 @@ def write_run(workdir, net, depth, seed, *, test=0.09, state="finished", points=
     folder = workdir / f"{net}{depth or ''}-s{seed}-{dataset}"
     folder.mkdir(parents=True)
     config = {"model": {"name": f"{net}{depth or ''}", "width": 16}, "data": {"name": dataset}, "steps": 1000}
-    (folder / "config.json").write_text(json.dumps(config | {"optim": {"learning_rate": 0.1}, "seed": seed}))
+    (folder / "config.json").write_text(json.dumps(config | {"optim": {"boundaries": [0.625, 0.75]}, "seed": seed}))
     lines = [
         {
             "step": 250 * i,
@@ -147,7 +147,7 @@ def test_fig6_has_dashed_training_and_solid_test_curves_of_one_colour_a_depth(tm
         assert lines[1].get_linewidth() > lines[0].get_linewidth()
         assert len(axes.collections) == 4  # a band a curve
         assert axes.get_ylim() == (0, 20)
-        assert [line.get_xdata()[0] for line in axes.get_lines() if line.get_color() == plots.GREY] == [625]
+        assert [line.get_xdata()[0] for line in axes.get_lines() if line.get_color() == plots.GREY] == [625, 750]
     assert [x.get_color() for x in curves_of(plain, "finished")] == [
         x.get_color() for x in curves_of(residual, "finished")
     ]
@@ -196,12 +196,12 @@ def test_error_against_depth_has_means_dots_and_the_papers_numbers(tmp_path):
     assert not any("He et al." in str(line.get_label()) for line in train.get_lines())
 
 
-def test_a_smooth_schedule_has_no_steps(tmp_path):
+def test_the_learning_rate_drops_where_the_config_says(tmp_path):
     write_run(tmp_path, "plain", 20, 0)
     (run,) = read_runs(tmp_path)
-    smooth = [{"step": i, "learning_rate": 0.1 * 0.95**i} for i in range(50)]
-    assert rate_changes([run]) == [625]
-    assert rate_changes([run._replace(metrics=smooth)]) == []
+    other = run._replace(config=run.config | {"steps": 500})
+    assert rate_changes([run, run]) == [625, 750]
+    assert rate_changes([run, other]) == []
 
 
 def test_a_bad_overlay_is_one_line_and_writes_nothing(tmp_path):

@@ -12,9 +12,6 @@ from cnn_jax.train.record import RecordError, Run
 
 METRICS = ("train_error", "test_error")
 
-# A schedule with more changes than this is not a staircase, and lines for its steps would only be noise.
-MOST_CHANGES = 6
-
 
 class Curve(NamedTuple):
     """One curve of a cell: steps ascending, errors as fractions, `low` and `high` the extremes over `seeds` runs."""
@@ -78,21 +75,12 @@ def steps_per_epoch(runs: Iterable[Run]) -> float | None:
 
 
 def rate_changes(runs: Sequence[Run]) -> list[float]:
-    """Steps where the longest run's learning rate jumps by a factor of two or more; none for a smooth schedule.
-
-    A change lies somewhere between two lines of metrics; the middle is returned.
-    """
-    if not runs:
-        return []
-    lines = max((run.metrics for run in runs), key=len)
-    known = [(number(line.get("step")), number(line.get("learning_rate"))) for line in lines]
-    known = [(step, rate) for step, rate in known if rate > 0]
-    changes = [
-        (before + after) / 2
-        for (before, old), (after, new) in zip(known, known[1:], strict=False)
-        if max(old / new, new / old) >= 2
-    ]
-    return changes if len(changes) <= MOST_CHANGES else []
+    """Steps where the learning rate drops, by the configuration of the runs; none where they differ in them."""
+    changes = set()
+    for run in runs:
+        optim, steps = run.config.get("optim") or {}, number(run.config.get("steps"))
+        changes.add(tuple(fraction * steps for fraction in optim.get("boundaries", ())))
+    return list(changes.pop()) if len(changes) == 1 else []
 
 
 def read_overlay(path: str | os.PathLike) -> list[PublishedPoint]:
