@@ -20,6 +20,8 @@ def evaluate(
     sums = devices.replicate(layout, no_sums())
     for indices, mask in evaluation_indices(count, batch_size):
         sums = evaluate_step(sums, variables, examples, *devices.shard(layout, indices, mask))
+        # Hundreds of steps ahead, the sums over CPU devices can wait for each other for ever.
+        jax.block_until_ready(sums)
     return means(sums)
 
 

@@ -29,6 +29,7 @@ from cnn_jax.train.step import TrainState, make_evaluate_step, make_state, make_
 from cnn_jax.train.task import Task
 
 DISPLAY_SECONDS = 0.5  # between looks at the running sums; each waits for the device
+STEPS_AHEAD = 16  # that the host may be before the device: far ahead, CPU devices can wait for each other for ever
 
 
 class TrainingError(RuntimeError):
@@ -182,7 +183,7 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
             sharded = devices.shard(layout, indices, slots)
             state = run.program.train_step(state, run.splits["train"], *sharded, key)
             taken, now = step + 1, time.monotonic()
-            if step == start or now - shown > DISPLAY_SECONDS:
+            if step == start or taken % STEPS_AHEAD == 0 or now - shown > DISPLAY_SECONDS:
                 show(run, bar, state, taken)
                 shown = now
             if taken in evaluated:
