@@ -184,7 +184,7 @@ def test_a_workdir_without_runs_cannot_be_reported(tmp_path):
 @pytest.mark.parametrize(("dataset", "parameters"), [("cifar10", "5006"), ("mnist", "4934")])
 def test_the_real_data_sets_are_run_and_reported(dataset, parameters, real_data, tmp_path):
     flags = [f"--data_dir={real_data / 'tfds'}", f"--dataset={dataset}", "--depths=8", "--kinds=plain", "--seeds=0"]
-    done = launch("depth_sweep", *flags, f"--workdir={tmp_path}", *TINY, "--set=model.bn_group=global")
+    done = launch("depth_sweep", *flags, f"--workdir={tmp_path}", "--set=model.bn_group=global", *TINY)
     assert done.returncode == 0, done.stderr
     (row,) = csv.DictReader((tmp_path / "results.csv").read_text().splitlines())
     assert (row["depth"], row["parameters"]) == ("8", parameters)
