@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax.data.augment import example_keys, pixel_mean, random_crop, random_flip, standardize, take
@@ -93,7 +92,6 @@ def test_an_example_is_augmented_by_its_slot_wherever_it_is():
     assert (np.asarray(augment(slots[:8], image[:8], 1)) != first).any()
 
 
-@pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
 def test_a_sharded_batch_gets_the_same_numbers_and_stays_where_it_is():
     batch = NamedSharding(Mesh(np.array(jax.devices()[:2]), ("data",)), PartitionSpec("data"))
     image, slots = pictures(8), np.arange(8, dtype=np.int32)
