@@ -1,15 +1,29 @@
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cnn_jax.layers import native
 from cnn_jax.layers.conv import conv
 
 
-def native(x, kernel, stride, padding):
+@pytest.fixture(params=["native", "xla"])
+def lowering(request, monkeypatch):
+    """The package's own kernels, and what stands in where they cannot be built."""
+    if request.param == "xla":
+        monkeypatch.setattr(native, "available", lambda: False)
+    else:
+        assert native.available(), "no C++ compiler: the CPU kernels are untested"
+
+
+def xla(x, kernel, stride, padding):
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -37,39 +51,138 @@ def numpy_conv(x, kernel, stride, padding):
 @settings(max_examples=15, deadline=None)
 @given(
     size=st.integers(2, 7),
-    kernel_size=st.sampled_from([1, 3]),
-    stride=st.integers(1, 2),
-    padding=st.integers(0, 1),
+    kernel_size=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    padding=st.integers(0, 3),
     channels=st.integers(1, 3),
 )
 def test_equals_a_second_implementation(size, kernel_size, stride, padding, channels):
-    if size + 2 * padding < kernel_size:
-        return
+    assume(size + 2 * padding >= kernel_size)
     x, kernel = arrays(size, 2, size, channels, 4, kernel_size)
     expected = numpy_conv(x, kernel, stride, padding)
     assert expected.shape[1] == (size - kernel_size + 2 * padding) // stride + 1
     np.testing.assert_allclose(conv(x, kernel, stride, padding), expected, rtol=1e-4, atol=1e-5)
 
 
-# One shape for each lowering: a matrix product, XLA's own, a kernel gradient in parts; batches that do not divide too.
-SHAPES = [(8, 4, 8), (8, 3, 8), (8, 8, 4), (8, 16, 4), (6, 16, 4), (16, 28, 2)]
+# Maps smaller than a tile, larger than a block of work, of more channels than a tile, and batches that do not divide.
+SHAPES = [(8, 4, 8, 5), (8, 3, 8, 8), (8, 8, 4, 16), (6, 16, 4, 17), (16, 28, 2, 24), (3, 150, 3, 5), (9, 2, 40, 33)]
+GEOMETRIES = [(3, 1, 1), (3, 2, 1), (1, 2, 0), (3, 1, 0), (1, 1, 0), (5, 3, 2), (2, 1, 3)]
 
 
-@pytest.mark.parametrize(("batch", "size", "channels"), SHAPES)
-@pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (1, 2, 0), (3, 1, 0), (1, 1, 0)])
-def test_value_and_gradients_equal_xlas(batch, size, channels, kernel_size, stride, padding):
-    x, kernel = arrays(0, batch, size, channels, 5, kernel_size)
+def value_and_gradients(convolve, x, kernel, stride, padding):
+    def loss(x, kernel):
+        y = convolve(x, kernel, stride, padding)
+        return jnp.sin(y).sum(), y
 
-    def loss(convolve):
-        return jax.jit(
-            jax.value_and_grad(lambda x, kernel: jnp.sin(convolve(x, kernel, stride, padding)).sum(), argnums=(0, 1))
+    gradients, y = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
+    return y, *gradients
+
+
+def assert_close(actual, expected):
+    """To rounding: the sums of products of either are in another order."""
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.usefixtures("lowering")
+@pytest.mark.parametrize(("batch", "size", "channels", "features"), SHAPES)
+@pytest.mark.parametrize(("kernel_size", "stride", "padding"), GEOMETRIES)
+def test_value_and_gradients_equal_xlas(batch, size, channels, features, kernel_size, stride, padding):
+    if size + 2 * padding < kernel_size:
+        with pytest.raises(ValueError, match="smaller than"):
+            conv(*arrays(0, batch, size, channels, features, kernel_size), stride, padding)
+        return
+    arguments = *arrays(0, batch, size, channels, features, kernel_size), stride, padding
+    for actual, expected in zip(
+        value_and_gradients(conv, *arguments), value_and_gradients(xla, *arguments), strict=True
+    ):
+        assert_close(actual, expected)
+
+
+@pytest.mark.usefixtures("lowering")
+@pytest.mark.parametrize(("kernel_size", "stride", "padding"), GEOMETRIES)
+def test_gradients_of_gradients_equal_xlas(kernel_size, stride, padding):
+    arguments = arrays(1, 4, 7, 3, 5, kernel_size)
+
+    def roughness(convolve):
+        def loss(x, kernel):
+            return jnp.sin(convolve(x, kernel, stride, padding)).mean()
+
+        def squares(x, kernel):
+            return sum(jnp.square(gradient).sum() for gradient in jax.grad(loss, argnums=(0, 1))(x, kernel))
+
+        return jax.jit(jax.grad(squares, argnums=(0, 1)))
+
+    for actual, expected in zip(roughness(conv)(*arguments), roughness(xla)(*arguments), strict=True):
+        assert_close(actual, expected)
+
+
+@pytest.mark.usefixtures("lowering")
+def test_vmap_over_either_or_both():
+    x, kernel = arrays(2, 6, 5, 3, 4, 3)
+    images, kernels = x.reshape(2, 3, 5, 5, 3), np.stack([kernel, 2 * kernel])
+    for axes, arguments in (((0, 0), (images, kernels)), ((0, None), (images, kernel)), ((None, 0), (x, kernels))):
+        actual, expected = (
+            jax.vmap(lambda x, kernel, f=f: f(x, kernel, 2, 1), in_axes=axes)(*arguments) for f in (conv, xla)
         )
+        assert_close(actual, expected)
 
-    value, gradients = loss(conv)(x, kernel)
-    expected, expected_gradients = loss(native)(x, kernel)
-    np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-3)
-    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
-        np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-3, atol=2e-4)
+
+def test_each_device_works_on_its_share_under_jit():
+    x, kernel = arrays(3, 8, 8, 3, 5, 3)
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("data",), axis_types=(AxisType.Auto,))
+    split, whole = (NamedSharding(mesh, spec) for spec in (PartitionSpec("data"), PartitionSpec()))
+
+    def gradients(convolve):
+        return jax.grad(lambda x, kernel: jnp.sin(convolve(x, kernel, 1, 1)).sum(), argnums=(0, 1))
+
+    program = jax.jit(gradients(conv), in_shardings=(split, whole), out_shardings=(split, whole)).lower(x, kernel)
+    compiled = program.compile()
+    for actual, expected in zip(compiled(x, kernel), jax.jit(gradients(xla))(x, kernel), strict=True):
+        assert_close(actual, expected)
+    calls = [line for line in compiled.as_text().splitlines() if "cnn_jax_convolution" in line]
+    assert len(calls) == 1 and "f32[4,8,8,5]" in calls[0], calls
+    assert "all-gather" not in compiled.as_text()
+
+
+def test_the_same_bits_every_time():
+    x, kernel = arrays(4, 64, 16, 16, 16, 3)
+    first = value_and_gradients(conv, x, kernel, 1, 1)
+    for _ in range(5):
+        for actual, expected in zip(value_and_gradients(conv, x, kernel, 1, 1), first, strict=True):
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_missing_or_failing_compiler_is_a_clear_line(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for compiler, reason in (("no-such-compiler", "no C\\+\\+ compiler found"), ("false", "failed")):
+        monkeypatch.setenv("CXX", compiler)
+        with pytest.raises(native.NoCompiler, match=reason):
+            native.build()
+        assert not native.available.__wrapped__()
+    assert "install g++" in caplog.text
+    assert not list(tmp_path.rglob("*.so"))
+
+
+@pytest.mark.parametrize("lanes", [4, 16])
+def test_tiles_for_other_processors(lanes):
+    """The kernels as compiled for vectors of 4 or 16 floats, which the compiler emulates where there are none."""
+    program = (
+        "import numpy as np, jax\n"
+        "from cnn_jax.layers import native\n"
+        f"native.FLAGS += ('-DCNN_JAX_LANES={lanes}',)\n"
+        "from cnn_jax.layers.conv import conv, xla_conv\n"
+        "rng = np.random.default_rng(0)\n"
+        "assert native.available()\n"
+        "for channels, features in ((3, 16), (16, 33), (8, 5)):\n"
+        "    x = rng.standard_normal((5, 7, 7, channels), np.float32)\n"
+        "    kernel = rng.standard_normal((3, 3, channels, features), np.float32)\n"
+        "    y, own = jax.vjp(lambda x, k: conv(x, k, 2, 1), x, kernel)\n"
+        "    expected, xla = jax.vjp(xla_conv(2, 1), x, kernel)\n"
+        "    for a, b in zip((y, *own(y)), (expected, *xla(expected))):\n"
+        "        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_bfloat16_stays_bfloat16():

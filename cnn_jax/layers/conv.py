@@ -1,11 +1,11 @@
-"""Convolution with explicit, symmetric zero padding, lowered per platform.
+"""Convolution with explicit, symmetric zero padding, and its two gradients, lowered per platform.
 
-XLA:CPU is slow at two things the training step needs: the kernel gradient of a large map in one pass over the batch (a
-sum over parts of the batch is several times faster), and any convolution of a map of a few pixels, where each output
-sees each input (one matrix product is ten times faster). Both are replaced on CPU, to the same numbers up to rounding;
-GPU and TPU keep their own.
+GPU and TPU have XLA's own. XLA:CPU is slow at the kernel gradient above all, so there float32 takes the package's
+kernels (native.py), to the same numbers up to rounding. A convolution is linear in either argument, and each gradient
+is again a convolution: the three functions here are each other's derivatives, to any order.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jax.custom_batching import sequential_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import NamedSharding, PartitionSpec
 
+from cnn_jax.layers import native
 from cnn_jax.layers.initializers import INITIALIZERS
 
-SMALL_MAP = 4  # pixels up to which a convolution is one matrix product on CPU
-LARGE_MAP = 256  # pixels from which a kernel gradient is summed over parts of the batch on CPU
+LARGE_MAP = 256  # pixels from which XLA:CPU is faster at the kernel gradients of parts of the batch, summed
 PARTS = 8
+
+Pair = tuple[jax.Array, jax.Array]
 
 
 class Conv(nn.Module):
@@ -48,67 +53,142 @@ class Conv(nn.Module):
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-    """Cross-correlates x (B, H, W, C) with kernel (f, f, C, D) into (B, H', W', D)."""
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=partial(_conv_cpu, stride=stride, padding=padding),
-        default=partial(_conv_native, stride=stride, padding=padding),
-    )
+    """Cross-correlates x (B, H, W, C) with kernel (f, f, C, D) into (B, H', W', D).
+
+    Raises ValueError where the padded input is smaller than the kernel.
+    """
+    if min(x.shape[1:3]) + 2 * padding < len(kernel):
+        raise ValueError(f"an input of {x.shape[1:3]} with padding {padding} is smaller than the kernel, {len(kernel)}")
+    shape = jax.eval_shape(xla_conv(stride, padding), x, kernel).shape
+    return lower("convolution", xla_conv(stride, padding), shape, x, kernel, stride, padding)
 
 
-def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, Any]:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def input_gradient(kernel: jax.Array, y_bar: jax.Array, size: tuple[int, int], stride: int, padding: int) -> jax.Array:
+    """The gradient of `conv` by its input, (B, *size, C), from that by its result, (B, H', W', D)."""
+    shape = (len(y_bar), *size, kernel.shape[2])
+
+    def xla(kernel: jax.Array, y_bar: jax.Array) -> jax.Array:
+        x = jax.ShapeDtypeStruct(shape, kernel.dtype)
+        (x_bar,) = jax.linear_transpose(lambda x: xla_conv(stride, padding)(x, kernel), x)(y_bar)
+        return x_bar
+
+    return lower("input_gradient", xla, shape, kernel, y_bar, stride, padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def kernel_gradient(x: jax.Array, y_bar: jax.Array, size: tuple[int, int], stride: int, padding: int) -> jax.Array:
+    """The gradient of `conv` by its kernel, (*size, C, D), from that by its result, (B, H', W', D)."""
+    shape = (*size, x.shape[-1], y_bar.shape[-1])
+
+    def xla(x: jax.Array, y_bar: jax.Array) -> jax.Array:
+        kernel = jax.ShapeDtypeStruct(shape, x.dtype)
+        (kernel_bar,) = jax.linear_transpose(lambda kernel: xla_conv(stride, padding)(x, kernel), kernel)(y_bar)
+        return kernel_bar
+
+    def in_parts(x: jax.Array, y_bar: jax.Array) -> jax.Array:
+        parts = [xla(*part) for part in zip(jnp.split(x, PARTS), jnp.split(y_bar, PARTS), strict=True)]
+        return sum(parts[1:], parts[0])
+
+    many = x.shape[1] * x.shape[2] >= LARGE_MAP and len(x) % PARTS == 0
+    return lower("kernel_gradient", xla, shape, x, y_bar, stride, padding, xla_cpu=in_parts if many else xla)
+
+
+def conv_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, Pair]:
     return conv(x, kernel, stride, padding), (x, kernel)
 
 
-def _backward(stride: int, padding: int, residuals: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    gradients = {
-        "cpu": partial(_gradients_cpu, stride=stride, padding=padding),
-        "default": partial(_gradients, partial(_conv_native, stride=stride, padding=padding)),
-    }
-    x_bar, kernel_bar = lax.platform_dependent(*residuals, cotangent, **gradients)
-    return x_bar, kernel_bar
+def conv_backward(stride: int, padding: int, arguments: Pair, y_bar: jax.Array) -> Pair:
+    x, kernel = arguments
+    x_bar = input_gradient(kernel, y_bar, x.shape[1:3], stride, padding)
+    return x_bar, kernel_gradient(x, y_bar, kernel.shape[:2], stride, padding)
 
 
-conv.defvjp(_forward, _backward)
+def input_forward(kernel: jax.Array, y_bar: jax.Array, size: Any, stride: int, padding: int) -> tuple[jax.Array, Pair]:
+    return input_gradient(kernel, y_bar, size, stride, padding), (kernel, y_bar)
 
 
-def _conv_native(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> jax.Array:
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+def input_backward(size: Any, stride: int, padding: int, arguments: Pair, cotangent: jax.Array) -> Pair:
+    kernel, y_bar = arguments
+    kernel_bar = kernel_gradient(cotangent, y_bar, kernel.shape[:2], stride, padding)
+    return kernel_bar, conv(cotangent, kernel, stride, padding)
+
+
+def kernel_forward(x: jax.Array, y_bar: jax.Array, size: Any, stride: int, padding: int) -> tuple[jax.Array, Pair]:
+    return kernel_gradient(x, y_bar, size, stride, padding), (x, y_bar)
+
+
+def kernel_backward(size: Any, stride: int, padding: int, arguments: Pair, cotangent: jax.Array) -> Pair:
+    x, y_bar = arguments
+    return input_gradient(cotangent, y_bar, x.shape[1:3], stride, padding), conv(x, cotangent, stride, padding)
+
+
+conv.defvjp(conv_forward, conv_backward)
+input_gradient.defvjp(input_forward, input_backward)
+kernel_gradient.defvjp(kernel_forward, kernel_backward)
+
+
+def xla_conv(stride: int, padding: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    return partial(
+        lax.conv_general_dilated,
+        window_strides=(stride, stride),
+        padding=[(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
-def _gradients(convolve: Any, x: jax.Array, kernel: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jax.vjp(convolve, x, kernel)[1](cotangent)
+# How each function's arguments and result split along the batch; what does not, every device has whole.
+BATCHED = {
+    "convolution": "b h w c, i j e d -> b p q r",
+    "input_gradient": "i j e d, b p q r -> b h w c",
+    "kernel_gradient": "b h w c, b p q r -> i j e d",
+}
 
 
-def _conv_cpu(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> jax.Array:
-    if x.shape[1] * x.shape[2] > SMALL_MAP:
-        return _conv_native(x, kernel, stride=stride, padding=padding)
-    return _conv_dense(x, kernel, stride=stride, padding=padding)
+def lower(
+    name: str,
+    xla: Callable[[jax.Array, jax.Array], jax.Array],
+    shape: tuple[int, ...],
+    first: jax.Array,
+    second: jax.Array,
+    stride: int,
+    padding: int,
+    xla_cpu: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+) -> jax.Array:
+    """The package's kernel `name` for float32 on CPU, XLA's lowering elsewhere."""
+    cpu = xla_cpu or xla
+    if first.dtype == second.dtype == jnp.float32 and jax.default_backend() == "cpu" and native.available():
+        cpu = sequential_vmap(over_devices(name, shape, stride, padding))
+    return lax.platform_dependent(first, second, cpu=cpu, default=xla)
 
 
-def _gradients_cpu(
-    x: jax.Array, kernel: jax.Array, cotangent: jax.Array, *, stride: int, padding: int
-) -> tuple[jax.Array, jax.Array]:
-    convolve = partial(_conv_cpu, stride=stride, padding=padding)
-    if x.shape[1] * x.shape[2] < LARGE_MAP or len(x) % PARTS:
-        return _gradients(convolve, x, kernel, cotangent)
-    (x_bar,) = jax.vjp(lambda x: convolve(x, kernel), x)[1](cotangent)
-    parts = zip(jnp.split(x, PARTS), jnp.split(cotangent, PARTS), strict=True)
-    kernel_bars = [jax.vjp(partial(convolve, part), kernel)[1](part_bar)[0] for part, part_bar in parts]
-    return x_bar, sum(kernel_bars[1:], kernel_bars[0])
+def over_devices(
+    name: str, shape: tuple[int, ...], stride: int, padding: int
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The kernel, told to the compiler: on several devices under `jit` each works on its share of the batch."""
+    arguments, result = (side.split(", ") for side in BATCHED[name].split(" -> "))
 
+    def local(first: jax.Array, second: jax.Array) -> jax.Array:
+        batches = [len(array) for array, axes in zip((first, second), arguments, strict=True) if axes[0] == "b"]
+        own = (batches[0], *shape[1:]) if result[0][0] == "b" else shape
+        return native.call(name, own, first, second, stride=stride, padding=padding)
 
-def _conv_dense(x: jax.Array, kernel: jax.Array, *, stride: int, padding: int) -> jax.Array:
-    """The convolution as one matrix product of (B, H W C) with (H W C, H' W' D)."""
-    (b, h, w, c), (f, _, _, d) = x.shape, kernel.shape
-    out_h, out_w = (h - f + 2 * padding) // stride + 1, (w - f + 2 * padding) // stride + 1
-    # What an output pixel sees of the map is a window of the kernel, moved the other way and cut or filled with zeros.
-    kernel = jnp.pad(kernel, [(h, h), (w, w), (0, 0), (0, 0)])
-    tops = [h + padding - stride * i for i in range(out_h)]
-    lefts = [w + padding - stride * j for j in range(out_w)]
-    windows = [kernel[top : top + h, left : left + w] for top in tops for left in lefts]
-    matrix = jnp.stack(windows, axis=3)  # (H, W, C, H' W', D)
-    return (x.reshape(b, -1) @ matrix.reshape(h * w * c, -1)).reshape(b, out_h, out_w, d)
+    def partition(mesh: Any, argument_shapes: Any, _: Any) -> Any:
+        specs = [argument.sharding.spec for argument in argument_shapes]
+        batch = next(spec[0] if spec else None for spec, axes in zip(specs, arguments, strict=True) if axes[0] == "b")
+
+        def sharding(axes: str) -> NamedSharding:
+            return NamedSharding(mesh, PartitionSpec(batch) if axes[0] == "b" else PartitionSpec())
+
+        def with_sum(first: jax.Array, second: jax.Array) -> jax.Array:
+            part = local(first, second)
+            return part if result[0][0] == "b" or batch is None else lax.psum(part, batch)
+
+        return mesh, with_sum, sharding(result[0]), tuple(map(sharding, arguments))
+
+    def infer(mesh: Any, argument_shapes: Any, result_shape: Any) -> Any:
+        return partition(mesh, argument_shapes, result_shape)[2]
+
+    function = custom_partitioning(local)
+    function.def_partition(partition=partition, infer_sharding_from_operands=infer, sharding_rule=BATCHED[name])
+    return function

@@ -1,0 +1,85 @@
+"""The package's own CPU kernels: `conv_cpu.cc`, compiled for this machine when first used and kept.
+
+Where no C++ compiler is found, or `CNN_JAX_NATIVE=0` says so, XLA's own convolutions take their place.
+"""
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+SOURCE = Path(__file__).with_name("conv_cpu.cc")
+FUNCTIONS = ("convolution", "input_gradient", "kernel_gradient")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-pthread")
+
+
+class NoCompiler(RuntimeError):
+    """There is nothing to compile the kernels with, or it failed; the message is one line."""
+
+
+@functools.cache
+def available() -> bool:
+    """Whether the kernels can be called; builds and registers them the first time, and says so where it cannot."""
+    if os.environ.get("CNN_JAX_NATIVE", "1") == "0":
+        return False
+    try:
+        library = ctypes.CDLL(str(build()))
+    except (NoCompiler, OSError) as error:
+        logging.getLogger(__name__).warning(
+            "convolutions on CPU take XLA's own, about half as fast: %s; install g++ or clang++, or name one: CXX=...",
+            error,
+        )
+        return False
+    for name in FUNCTIONS:
+        handler = jax.ffi.pycapsule(getattr(library, f"cnn_jax_{name}"))
+        jax.ffi.register_ffi_target(f"cnn_jax_{name}", handler, platform="cpu")
+    return True
+
+
+def call(name: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, **sizes: int) -> jax.Array:
+    """Calls one of FUNCTIONS on float32 arrays; the result is `shape`. See conv_cpu.cc for each one's arguments."""
+    result = jax.ShapeDtypeStruct(shape, np.dtype("float32"))
+    attributes: dict[str, Any] = {key: np.int64(value) for key, value in sizes.items()}
+    return jax.ffi.ffi_call(f"cnn_jax_{name}", result)(first, second, **attributes)
+
+
+def build() -> Path:
+    """The compiled library, kept for each source, compiler, JAX and kind of processor. Raises NoCompiler, OSError."""
+    names = [os.environ["CXX"]] if "CXX" in os.environ else ["c++", "g++", "clang++"]
+    compiler = next(filter(None, map(shutil.which, names)), None)
+    if compiler is None:
+        raise NoCompiler(f"no C++ compiler found ({', '.join(names)})")
+    command = [compiler, *FLAGS, f"-I{jax.ffi.include_dir()}", str(SOURCE)]
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    identity = "\n".join([SOURCE.read_text(), version, jax.lib.__version__, processor(), *FLAGS])
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnn_jax" / "native"
+    library = cache / f"conv_cpu-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    if not library.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            made = Path(folder) / library.name
+            done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
+            if done.returncode:
+                reason = next((line for line in done.stderr.splitlines() if "error" in line), f"{compiler} failed")
+                raise NoCompiler(reason)
+            made.replace(library)
+    return library
+
+
+def processor() -> str:
+    """What instructions this machine has; a cache folder may be shared with another kind."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine() + platform.processor()
+    return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")
