@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "runner": {"config", "data", "train", "classification"},
     "sweep": {"config", "models", "train", "classification", "runner"},
     "report": {"train"},
+    "benchmark": BASE | {"classification", "presets", "report"},
 }
 
 

@@ -24,6 +24,7 @@ LARGE_MAP = 256  # pixels from which XLA:CPU is faster at the kernel gradients o
 PARTS = 8
 
 Pair = tuple[jax.Array, jax.Array]
+Convolve = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Conv(nn.Module):
@@ -59,39 +60,20 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Arra
     """
     if min(x.shape[1:3]) + 2 * padding < len(kernel):
         raise ValueError(f"an input of {x.shape[1:3]} with padding {padding} is smaller than the kernel, {len(kernel)}")
-    shape = jax.eval_shape(xla_conv(stride, padding), x, kernel).shape
-    return lower("convolution", xla_conv(stride, padding), shape, x, kernel, stride, padding)
+    height, width = ((size + 2 * padding - len(kernel)) // stride + 1 for size in x.shape[1:3])
+    return lower("convolution", (len(x), height, width, kernel.shape[3]), x, kernel, stride, padding)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def input_gradient(kernel: jax.Array, y_bar: jax.Array, size: tuple[int, int], stride: int, padding: int) -> jax.Array:
     """The gradient of `conv` by its input, (B, *size, C), from that by its result, (B, H', W', D)."""
-    shape = (len(y_bar), *size, kernel.shape[2])
-
-    def xla(kernel: jax.Array, y_bar: jax.Array) -> jax.Array:
-        x = jax.ShapeDtypeStruct(shape, kernel.dtype)
-        (x_bar,) = jax.linear_transpose(lambda x: xla_conv(stride, padding)(x, kernel), x)(y_bar)
-        return x_bar
-
-    return lower("input_gradient", xla, shape, kernel, y_bar, stride, padding)
+    return lower("input_gradient", (len(y_bar), *size, kernel.shape[2]), kernel, y_bar, stride, padding)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def kernel_gradient(x: jax.Array, y_bar: jax.Array, size: tuple[int, int], stride: int, padding: int) -> jax.Array:
     """The gradient of `conv` by its kernel, (*size, C, D), from that by its result, (B, H', W', D)."""
-    shape = (*size, x.shape[-1], y_bar.shape[-1])
-
-    def xla(x: jax.Array, y_bar: jax.Array) -> jax.Array:
-        kernel = jax.ShapeDtypeStruct(shape, x.dtype)
-        (kernel_bar,) = jax.linear_transpose(lambda kernel: xla_conv(stride, padding)(x, kernel), kernel)(y_bar)
-        return kernel_bar
-
-    def in_parts(x: jax.Array, y_bar: jax.Array) -> jax.Array:
-        parts = [xla(*part) for part in zip(jnp.split(x, PARTS), jnp.split(y_bar, PARTS), strict=True)]
-        return sum(parts[1:], parts[0])
-
-    many = x.shape[1] * x.shape[2] >= LARGE_MAP and len(x) % PARTS == 0
-    return lower("kernel_gradient", xla, shape, x, y_bar, stride, padding, xla_cpu=in_parts if many else xla)
+    return lower("kernel_gradient", (*size, x.shape[-1], y_bar.shape[-1]), x, y_bar, stride, padding)
 
 
 def conv_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, Pair]:
@@ -128,13 +110,43 @@ input_gradient.defvjp(input_forward, input_backward)
 kernel_gradient.defvjp(kernel_forward, kernel_backward)
 
 
-def xla_conv(stride: int, padding: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def xla_conv(stride: int, padding: int) -> Convolve:
     return partial(
         lax.conv_general_dilated,
         window_strides=(stride, stride),
         padding=[(padding, padding)] * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def xla_input_gradient(shape: tuple[int, ...], stride: int, padding: int) -> Convolve:
+    def gradient(kernel: jax.Array, y_bar: jax.Array) -> jax.Array:
+        x = jax.ShapeDtypeStruct(shape, kernel.dtype)
+        (x_bar,) = jax.linear_transpose(lambda x: xla_conv(stride, padding)(x, kernel), x)(y_bar)
+        return x_bar
+
+    return gradient
+
+
+def xla_kernel_gradient(shape: tuple[int, ...], stride: int, padding: int) -> Convolve:
+    def gradient(x: jax.Array, y_bar: jax.Array) -> jax.Array:
+        kernel = jax.ShapeDtypeStruct(shape, x.dtype)
+        (kernel_bar,) = jax.linear_transpose(lambda kernel: xla_conv(stride, padding)(x, kernel), kernel)(y_bar)
+        return kernel_bar
+
+    return gradient
+
+
+def in_parts(gradient: Convolve) -> Convolve:
+    """The kernel gradient as a sum over parts of the batch, where that is faster."""
+
+    def summed(x: jax.Array, y_bar: jax.Array) -> jax.Array:
+        if x.shape[1] * x.shape[2] < LARGE_MAP or len(x) % PARTS:
+            return gradient(x, y_bar)
+        parts = [gradient(*part) for part in zip(jnp.split(x, PARTS), jnp.split(y_bar, PARTS), strict=True)]
+        return sum(parts[1:], parts[0])
+
+    return summed
 
 
 # How each function's arguments and result split along the batch; what does not, every device has whole.
@@ -146,25 +158,31 @@ BATCHED = {
 
 
 def lower(
-    name: str,
-    xla: Callable[[jax.Array, jax.Array], jax.Array],
-    shape: tuple[int, ...],
-    first: jax.Array,
-    second: jax.Array,
-    stride: int,
-    padding: int,
-    xla_cpu: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    name: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, stride: int, padding: int
 ) -> jax.Array:
-    """The package's kernel `name` for float32 on CPU, XLA's lowering elsewhere."""
-    cpu = xla_cpu or xla
-    if first.dtype == second.dtype == jnp.float32 and jax.default_backend() == "cpu" and native.available():
+    """The package's kernel `name` for float32 on CPU, XLA's lowering elsewhere; the result is `shape`."""
+    float32 = first.dtype == second.dtype == jnp.float32
+    own = float32 and jax.default_backend() == "cpu" and native.available()
+    return _lower(name, shape, first, second, stride, padding, own)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 4, 5, 6))  # layers of the same shape are traced and lowered once
+def _lower(
+    name: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, stride: int, padding: int, own: bool
+) -> jax.Array:
+    xla = {
+        "convolution": xla_conv(stride, padding),
+        "input_gradient": xla_input_gradient(shape, stride, padding),
+        "kernel_gradient": xla_kernel_gradient(shape, stride, padding),
+    }[name]
+    if own:
         cpu = sequential_vmap(over_devices(name, shape, stride, padding))
+    else:
+        cpu = in_parts(xla) if name == "kernel_gradient" else xla
     return lax.platform_dependent(first, second, cpu=cpu, default=xla)
 
 
-def over_devices(
-    name: str, shape: tuple[int, ...], stride: int, padding: int
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def over_devices(name: str, shape: tuple[int, ...], stride: int, padding: int) -> Convolve:
     """The kernel, told to the compiler: on several devices under `jit` each works on its share of the batch."""
     arguments, result = (side.split(", ") for side in BATCHED[name].split(" -> "))
 

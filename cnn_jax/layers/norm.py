@@ -1,5 +1,6 @@
 """Batch normalisation (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167) over a chosen number of examples."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,26 +40,39 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", INITIALIZERS["mean"], None, shape)
         var = self.variable("batch_stats", "var", INITIALIZERS["var"], None, shape)
         if not train or self.is_initializing():
-            return self.normalize(x[None], mean.value, var.value, scale, bias).reshape(x.shape)
+            return normalize(x[None], mean.value, var.value, scale, bias, self.epsilon, self.dtype).reshape(x.shape)
         size = len(x) if self.group == "global" else int(self.group)
         groups = x.reshape(-1, size, *x.shape[1:])  # (G, group, H, W, C)
-        group_mean, group_var = self.statistics(groups)
-        mean.value = self.momentum * mean.value + (1 - self.momentum) * group_mean.mean(axis=0)
-        var.value = self.momentum * var.value + (1 - self.momentum) * group_var.mean(axis=0)
-        return self.normalize(groups, group_mean, group_var, scale, bias).reshape(x.shape)
+        axis_name = self.axis_name if self.group == "global" else None
+        y, batch_mean, batch_var = normalize_by_own(groups, scale, bias, self.epsilon, self.dtype, axis_name)
+        mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
+        var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
+        return y.reshape(x.shape)
 
-    def statistics(self, groups: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Each group's mean and variance, (G, C) both, in one pass over the data: E[x^2] - E[x]^2."""
-        groups = groups.astype(jnp.promote_types(groups.dtype, jnp.float32))
-        moments = jnp.stack([groups.mean(axis=(1, 2, 3)), jnp.square(groups).mean(axis=(1, 2, 3))])
-        mean, mean_of_squares = self.over_devices(moments)
-        return mean, jnp.maximum(mean_of_squares - jnp.square(mean), 0)
 
-    def over_devices(self, value: jax.Array) -> jax.Array:
-        return lax.pmean(value, self.axis_name) if self.group == "global" and self.axis_name else value
+# Compiled functions, so that layers of the same shape are traced once.
+@partial(jax.jit, static_argnums=(3, 4, 5))
+def normalize_by_own(
+    groups: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: Any, axis_name: str | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Groups (G, group, H, W, C) normalised each by its own statistics; with them, averaged over the groups, (C,)."""
+    mean, var = statistics(groups, axis_name)
+    return normalize(groups, mean, var, scale, bias, epsilon, dtype), mean.mean(axis=0), var.mean(axis=0)
 
-    def normalize(self, x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-        """Groups (G, group, H, W, C) by statistics (G, C) or (C,)."""
-        mean, var = (value.reshape(-1, 1, 1, 1, x.shape[-1]) for value in (mean, var))
-        factor = lax.rsqrt(var + self.epsilon) * scale.reshape(1, 1, 1, 1, -1)
-        return (x * factor + (bias.reshape(1, 1, 1, 1, -1) - mean * factor)).astype(self.dtype)
+
+def statistics(groups: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+    """Each group's mean and variance, (G, C) both, in one pass over the data: E[x^2] - E[x]^2."""
+    groups = groups.astype(jnp.promote_types(groups.dtype, jnp.float32))
+    moments = jnp.stack([groups.mean(axis=(1, 2, 3)), jnp.square(groups).mean(axis=(1, 2, 3))])
+    mean, mean_of_squares = moments if axis_name is None else lax.pmean(moments, axis_name)
+    return mean, jnp.maximum(mean_of_squares - jnp.square(mean), 0)
+
+
+@partial(jax.jit, static_argnums=(5, 6))
+def normalize(
+    x: jax.Array, mean: jax.Array, var: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: Any
+) -> jax.Array:
+    """Groups (G, group, H, W, C) by statistics (G, C) or (C,)."""
+    mean, var = (value.reshape(-1, 1, 1, 1, x.shape[-1]) for value in (mean, var))
+    factor = lax.rsqrt(var + epsilon) * scale.reshape(1, 1, 1, 1, -1)
+    return (x * factor + (bias.reshape(1, 1, 1, 1, -1) - mean * factor)).astype(dtype)

@@ -1,0 +1,1 @@
+"""Our training step timed beside another framework's: two processes that take turns on the machine."""

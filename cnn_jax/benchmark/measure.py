@@ -1,0 +1,147 @@
+"""One model measured: our step and a peer's in alternation, start-up with cold and warm caches, memory, work done."""
+
+import tempfile
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cnn_jax.benchmark.turns import BenchmarkError, Side, Workload, take_turns
+
+OURS = "cnn_jax.benchmark.ours"
+PEERS = {"torch": "cnn_jax.benchmark.torch_peer"}
+TURN = 2  # steps timed in a turn, after one that is not
+
+
+class Measurement(NamedTuple):
+    """Of one model.
+
+    Attributes:
+      model, parameters: its name and size.
+      macs: multiply-accumulates of a forward pass of one image.
+      images_per_second: median over the turns.
+      step_seconds: median over the turns.
+      spread: quarter of the turns below, and above, as images a second.
+      input_share: of a step's time, the host's in giving out the batch; it works while the device does.
+      compile_seconds: tracing, compiling and taking the first step, nothing cached.
+      first_step_cold, first_step_warm: seconds from the start of the process to its first step taken, with caches empty
+        (compiled programs, and on CPU the package's kernels) and filled.
+      peak_bytes: most memory held.
+      peak_share: of the machine's measured matrix-multiply rate, what the step's convolutions and products make of it,
+        the backward pass counted as two forward ones.
+      peer: the peer's name, images a second and peak bytes; ratio of ours to its images a second, median and quartiles.
+    """
+
+    model: str
+    parameters: int
+    macs: int
+    images_per_second: float
+    step_seconds: float
+    spread: tuple[float, float]
+    input_share: float
+    compile_seconds: float
+    first_step_cold: float
+    first_step_warm: float
+    peak_bytes: int
+    peak_share: float
+    facts: dict[str, Any]
+    peer: dict[str, Any] | None
+
+
+def measure(workload: Workload, peer: str | None, steps: int, profile: str | None = None) -> Measurement:
+    """Times `steps` steps of each side; raises BenchmarkError where a side cannot run, or is another network."""
+    with tempfile.TemporaryDirectory() as empty:
+        caches = {"XDG_CACHE_HOME": empty, "JAX_COMPILATION_CACHE_DIR": f"{empty}/compiled"}
+        with Side(OURS, workload, caches) as cold:
+            cold_facts = cold.facts
+        with Side(OURS, workload, caches) as ours:
+            other = Side(PEERS[peer], workload) if peer else None
+            try:
+                if other is not None and other.facts["parameters"] != ours.facts["parameters"]:
+                    counts = f"{ours.facts['parameters']:,} parameters here, {other.facts['parameters']:,} there"
+                    raise BenchmarkError(f"{workload.model} is not the same network in {peer}: {counts}")
+                seconds, peer_seconds = take_turns(ours, other, max(1, steps // TURN), TURN)
+                timed = ours.ask("steps", count=TURN)
+                peak_flops = ours.ask("peak_flops")["peak_flops"]
+                memory = ours.ask("memory")["peak_bytes"]
+                if profile:
+                    ours.ask("profile", folder=profile)
+                compared = compare(peer, other, workload, seconds, peer_seconds) if peer and other else None
+            finally:
+                if other is not None:
+                    other.__exit__()
+    step = float(np.median(seconds))
+    low, high = np.quantile(workload.batch_size / np.array(seconds), [0.25, 0.75])
+    flops = 3 * 2 * ours.facts["macs"] * workload.batch_size / step
+    return Measurement(
+        model=workload.model,
+        parameters=ours.facts["parameters"],
+        macs=ours.facts["macs"],
+        images_per_second=workload.batch_size / step,
+        step_seconds=step,
+        spread=(float(low), float(high)),
+        input_share=timed["input_seconds"] / timed["seconds"],
+        compile_seconds=cold_facts["compile_seconds"],
+        first_step_cold=cold_facts["first_step_seconds"],
+        first_step_warm=ours.facts["first_step_seconds"],
+        peak_bytes=memory,
+        peak_share=flops / peak_flops,
+        facts={key: ours.facts[key] for key in ("platform", "own_kernels", "versions")} | {"peak_flops": peak_flops},
+        peer=compared,
+    )
+
+
+def compare(peer: str, other: Side, workload: Workload, ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """The peer's own figures, and the ratio of the images a second, ours to the peer's, of turns side by side."""
+    ratios = np.array(theirs) / np.array(ours)
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    return {
+        "name": peer,
+        "versions": other.facts["versions"],
+        "images_per_second": workload.batch_size / float(np.median(theirs)),
+        "first_step_seconds": other.facts["first_step_seconds"],
+        "peak_bytes": other.ask("memory")["peak_bytes"],
+        "ratio": float(middle),
+        "ratio_quartiles": [float(low), float(high)],
+    }
+
+
+COLUMNS = {
+    "model": "",
+    "images/s": "",
+    "peer": "images/s",
+    "ratio": "ours to peer: median [quartiles]",
+    "s/step": "",
+    "input": "% of a step that the host is giving out batches, beside the device's work",
+    "compile": "s, cold",
+    "first step": "s from the command, cold / warm caches",
+    "memory": "MB, peak; of the peer",
+    "of peak": "% of the matrix product's measured rate",
+}
+
+
+def row(m: Measurement) -> list[str]:
+    """A measurement in the order of COLUMNS."""
+    peer = m.peer or {}
+    ratio = f"{peer['ratio']:.2f} [{peer['ratio_quartiles'][0]:.2f}, {peer['ratio_quartiles'][1]:.2f}]" if peer else "-"
+    peak = f"{m.peak_bytes / 1e6:.0f}" + (f" ({peer['peak_bytes'] / 1e6:.0f})" if peer else "")
+    return [
+        m.model,
+        f"{m.images_per_second:.0f} [{m.spread[0]:.0f}, {m.spread[1]:.0f}]",
+        f"{peer['images_per_second']:.0f}" if peer else "-",
+        ratio,
+        f"{m.step_seconds:.3f}",
+        f"{m.input_share:.2%}",
+        f"{m.compile_seconds:.1f}",
+        f"{m.first_step_cold:.1f} / {m.first_step_warm:.1f}",
+        peak,
+        f"{m.peak_share:.0%}",
+    ]
+
+
+def table(measurements: list[Measurement]) -> str:
+    """All of them, in columns, with what each column holds below."""
+    lines = [list(COLUMNS), *map(row, measurements)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["  ".join(f"{item:>{width}}" for item, width in zip(line, widths, strict=True)) for line in lines]
+    notes = [f"{name}: {note}" for name, note in COLUMNS.items() if note]
+    return "\n".join([*text, "", "; ".join(notes)])

@@ -1,0 +1,111 @@
+"""Our side: the training step that `loop.fit` takes, on random images."""
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_jax import classification, config, models, presets
+from cnn_jax.benchmark.turns import Workload, serve
+from cnn_jax.config import Config
+from cnn_jax.data import Dataset
+from cnn_jax.data.batches import training_indices
+from cnn_jax.layers import native
+from cnn_jax.models.macs import count_macs
+from cnn_jax.train import devices, loop
+from cnn_jax.train.devices import Layout
+
+
+def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+    """Compiles the step and takes the first one."""
+    settings, layout = configure(workload), devices.choose(workload.parallel, workload.devices)
+    image, label = workload.examples()
+    dataset = Dataset("random", {"train": {"image": image, "label": label}}, 10, "random")
+    task = classification.make_task(settings, dataset, layout.axis_name)
+    program = loop.make_program(task, settings.optim, settings.steps, layout)
+    state = loop.initial_state(program, task, settings, dataset)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    splits = loop.on_devices(dataset, layout)
+    state, key = devices.replicate(layout, (state, jax.random.key(settings.seed)))
+    slots = np.arange(settings.batch_size, dtype=np.int32)
+
+    def steps(count: int) -> dict[str, float]:
+        """Seconds of `count` steps after one to get going, and of them the host's, giving out the batches."""
+        nonlocal state, taken
+        marks, host = [], 0.0
+        for step in range(count + 1):
+            begun = time.perf_counter()
+            indices = training_indices(len(label), settings.batch_size, settings.seed, taken)
+            sharded = devices.shard(layout, indices, slots)
+            host += (time.perf_counter() - begun) * (step > 0)
+            state = program.train_step(state, splits["train"], *sharded, key)
+            taken += 1
+            if step in (0, count):
+                jax.block_until_ready(state)
+                marks.append(time.perf_counter())
+        return {"seconds": marks[-1] - marks[0], "input_seconds": host}
+
+    def profile(folder: str) -> dict[str, str]:
+        with jax.profiler.trace(folder, create_perfetto_trace=True):
+            steps(3)
+        return {"trace": folder}
+
+    taken, begun = 0, time.perf_counter()
+    steps(0)
+    network = models.build(settings.model.name, num_classes=10, width=settings.model.width)
+    facts = {
+        "first_step_seconds": time.time() - workload.started,
+        "compile_seconds": time.perf_counter() - begun,
+        "parameters": parameters,
+        "macs": count_macs(network, (workload.image_size, workload.image_size, 3)),
+        "platform": layout.devices[0].device_kind,
+        "own_kernels": layout.devices[0].platform == "cpu" and native.available(),
+        "versions": {"jax": jax.__version__},
+    }
+    return facts, {
+        "steps": steps,
+        "profile": profile,
+        "memory": lambda: {"peak_bytes": peak_bytes(layout)},
+        "peak_flops": lambda: {"peak_flops": peak_flops(layout, workload.dtype)},
+    }
+
+
+def configure(workload: Workload) -> Config:
+    """The paper's CIFAR recipe at the workload's sizes, batch norm over the whole batch as the peer has it."""
+    base = presets.get("resnet_cifar10")
+    base = config.change(base, "model.bn_group", "global")
+    model = replace(base.model, name=workload.model, width=workload.width)
+    changed = replace(base, model=model, batch_size=workload.batch_size, dtype=workload.dtype)
+    return config.override(config.check(changed), workload.settings)
+
+
+def peak_bytes(layout: Layout) -> int:
+    """The most memory held so far: the device's where it tells, else the process's."""
+    statistics = layout.devices[0].memory_stats() or {}
+    return statistics.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def peak_flops(layout: Layout, dtype: str, size: int = 2048) -> float:
+    """The best floating-point operations a second of several products of square matrices, over the layout's devices."""
+    a = jax.device_put(jnp.ones((size, size), dtype), layout.devices[0])
+    product, rates = jax.jit(jnp.matmul), []
+    factors = [(lambda: jax.block_until_ready(product(a, a)))]
+    if layout.devices[0].platform == "cpu" and dtype == "float32":
+        host = np.ones((size, size), np.float32)
+        factors.append(lambda: host @ host)  # BLAS can be ahead of XLA on CPU; CPU devices share its cores
+    for multiply in factors:
+        for _ in range(8):
+            begun = time.perf_counter()
+            multiply()
+            rates.append(2 * size**3 / (time.perf_counter() - begun))
+    accelerators = 1 if layout.devices[0].platform == "cpu" else len(layout.devices)
+    return max(rates[1:]) * accelerators
+
+
+if __name__ == "__main__":
+    serve(get_ready)

@@ -1,0 +1,124 @@
+"""Two sides of a benchmark as processes that take turns: one computes while the other waits for its next line.
+
+A side is a module run as `python -m MODULE WORKLOAD`; it prints what it found out while getting ready, then answers
+each command. Lines of JSON both ways. Nothing of JAX or PyTorch is imported here.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+PAUSE = 0.3  # seconds between turns: the threads of the side that stopped still spin for a moment
+
+
+class BenchmarkError(RuntimeError):
+    """A side that cannot be timed; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What both sides do.
+
+    Attributes:
+      model: `plain20`, `resnet20`, ...
+      batch_size, image_size: examples a step, pixels a side.
+      width: channels of the first stage.
+      dtype: compute type, float32 or bfloat16.
+      threads: CPU threads of each side.
+      parallel, devices: how our step is spread over devices; a peer uses one.
+      settings: our config's other fields, as for --set.
+      started: when the side's process was started, `time.time()`.
+    """
+
+    model: str
+    batch_size: int
+    image_size: int
+    width: int
+    dtype: str
+    threads: int
+    parallel: str = "auto"
+    devices: int | None = None
+    settings: tuple[str, ...] = ()
+    started: float = 0.0
+
+    def examples(self) -> tuple[np.ndarray, np.ndarray]:
+        """Random images, uint8 (N, H, W, 3), and labels of ten classes, int32 (N,)."""
+        generator = np.random.default_rng(0)
+        count = max(2048, 2 * self.batch_size)
+        shape = (count, self.image_size, self.image_size, 3)
+        return generator.integers(0, 256, shape, np.uint8), generator.integers(0, 10, count, np.int32)
+
+
+class Side:
+    """A running side: `facts` it told when it was ready, and `ask` for more."""
+
+    def __init__(self, module: str, workload: Workload, environment: Mapping[str, str] | None = None):
+        self.module = module
+        argument = json.dumps(dataclasses.asdict(dataclasses.replace(workload, started=time.time())))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, argument],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.facts = self.answer()
+
+    def __enter__(self) -> "Side":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None and self.process.stderr is not None
+        line = self.process.stdout.readline()
+        if not line:
+            lines = self.process.stderr.read().strip().splitlines() or ["no message"]
+            raise BenchmarkError(f"{self.module} ended with exit status {self.process.wait()}: {lines[-1]}")
+        return json.loads(line)
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """What the side's `command` returns; raises BenchmarkError where the side ended instead."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+
+def serve(get_ready: Callable[[Workload], tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]]) -> None:
+    """A side's life: gets ready, tells its facts, answers commands until the other end is closed."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not be taken for an answer
+    values = json.loads(sys.argv[1])
+    facts, commands = get_ready(Workload(**values | {"settings": tuple(values["settings"])}))
+
+    def tell(values: dict[str, Any]) -> None:
+        answers.write(json.dumps(values) + "\n")
+        answers.flush()
+
+    tell(facts)
+    for line in sys.stdin:
+        arguments = json.loads(line)
+        tell(commands[arguments.pop("command")](**arguments))
+
+
+def take_turns(ours: Side, peer: Side | None, rounds: int, steps: int) -> tuple[list[float], list[float]]:
+    """Seconds a step of each side in each round, the sides in alternation; the peer's list is empty without one."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        for side, times in zip((ours, peer), seconds, strict=True):
+            if side is not None:
+                time.sleep(PAUSE)
+                times.append(side.ask("steps", count=steps)["seconds"] / steps)
+    return seconds
