@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from cnn_jax import models
-from cnn_jax.config import Config, Data, Model
+from cnn_jax.config import Config, ConfigError, Data, Model
 from cnn_jax.data import Dataset
-from cnn_jax.data.augment import pixel_mean, random_crop, random_flip, standardize
+from cnn_jax.data.augment import average_pool, pixel_mean, random_crop, random_flip, standardize
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.train.task import Task
 
@@ -33,12 +33,19 @@ def _make_task(model_config: Model, data: Data, dtype: str, dataset: Dataset, ax
         model_config.name, num_classes=dataset.num_classes, axis_name=axis_name, dtype=jnp.dtype(dtype), **changes
     )
     mean = pixel_mean(dataset.splits["train"]["image"])
+    height, width, channels = dataset.image_shape
+    if height % data.average_pool or width % data.average_pool:
+        raise ConfigError(f"data.average_pool={data.average_pool} does not divide images of {height}x{width}")
+
+    def images(batch: Any) -> jax.Array:
+        return average_pool(standardize(batch["image"], mean), data.average_pool)
 
     def init(key: jax.Array, batch: Any) -> Any:
-        return initialize(model, key, jax.ShapeDtypeStruct((1, *batch["image"].shape[1:]), jnp.float32))
+        shape = (1, height // data.average_pool, width // data.average_pool, channels)
+        return initialize(model, key, jax.ShapeDtypeStruct(shape, jnp.float32))
 
     def loss(variables: Any, batch: Any, key: jax.Array) -> Any:
-        image = standardize(batch["image"], mean)
+        image = images(batch)
         if data.pad:
             image = random_crop(batch["key"], image, data.pad)
         if data.flip:
@@ -49,7 +56,7 @@ def _make_task(model_config: Model, data: Data, dtype: str, dataset: Dataset, ax
         return losses.mean(), (model_state, sums)
 
     def evaluate(variables: Any, batch: Any) -> Any:
-        logits, _ = model.apply(variables, standardize(batch["image"], mean), train=False)
+        logits, _ = model.apply(variables, images(batch), train=False)
         losses, errors = loss_and_error(logits, batch["label"])
         mask = batch["mask"]
         sums = {"loss": jnp.where(mask, losses, 0).sum(), "error": jnp.where(mask, errors, 0).sum()}

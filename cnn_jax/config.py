@@ -36,6 +36,8 @@ class Data:
     name: str = "cifar10"
     validation: int = 0
     """Training examples held out as the validation split."""
+    average_pool: int = 1
+    """Pixels a side of the squares whose averages the network sees; 1 is the image itself."""
     pad: int = 4
     """Pixels of padding before the random crop back to size; 0 is no crop."""
     flip: bool = True
@@ -84,7 +86,15 @@ CHOICES = {
     "optim.decayed": ("kernels", "all"),
     "dtype": ("float32", "bfloat16"),
 }
-POSITIVE = ("batch_size", "steps", "evaluations", "model.width", "optim.learning_rate", "optim.warmup_learning_rate")
+POSITIVE = (
+    "batch_size",
+    "steps",
+    "evaluations",
+    "model.width",
+    "data.average_pool",
+    "optim.learning_rate",
+    "optim.warmup_learning_rate",
+)
 NOT_NEGATIVE = ("seed", "data.validation", "data.pad", "optim.weight_decay")
 FRACTION = ("optim.warmup", "optim.momentum", "model.bn_momentum")
 

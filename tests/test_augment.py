@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnn_jax.data.augment import example_keys, pixel_mean, random_crop, random_flip, standardize, take
+from cnn_jax.data.augment import average_pool, example_keys, pixel_mean, random_crop, random_flip, standardize, take
 
 PAD = 2
 crop, flip = jax.jit(random_crop, static_argnums=2), jax.jit(random_flip)
@@ -124,3 +124,15 @@ def test_standardized_training_images_have_mean_zero_in_every_pixel():
 
 def test_the_mean_of_many_white_images_is_exactly_one():
     assert (pixel_mean(np.full((70_000, 1, 1, 1), 255, np.uint8)) == 1).all()
+
+
+def test_average_pool_is_the_mean_of_each_square():
+    image = pictures(2, height=4, width=6)
+    pooled = average_pool(jnp.asarray(image), 2)
+    assert pooled.shape == (2, 2, 3, 3)
+    expected = [
+        [[image[b, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean((0, 1)) for j in (0, 1, 2)] for i in (0, 1)]
+        for b in (0, 1)
+    ]
+    np.testing.assert_allclose(pooled, expected, rtol=1e-6)
+    np.testing.assert_array_equal(average_pool(jnp.asarray(image), 1), image)

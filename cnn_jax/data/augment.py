@@ -39,6 +39,12 @@ def standardize(image: jax.Array, mean: jax.Array | np.ndarray) -> jax.Array:
     return image.astype(jnp.float32) / 255 - mean[None]
 
 
+def average_pool(image: jax.Array, size: int) -> jax.Array:
+    """Means over squares of `size` pixels: (B, H, W, C) to (B, H / size, W / size, C); `size` divides H and W."""
+    batch, height, width, channels = image.shape
+    return image.reshape(batch, height // size, size, width // size, size, channels).mean(axis=(2, 4))
+
+
 def example_keys(key: jax.Array, slots: jax.Array) -> jax.Array:
     """One key per example, (B,), from the step's key and each example's slot in the global batch, int32 (B,).
 

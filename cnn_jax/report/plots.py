@@ -82,12 +82,16 @@ def error_limit(curves: Sequence[Curve]) -> float:
 
 
 def title(runs: Sequence[Run]) -> str:
-    """Dataset, width and seeds a net, each only where it is the same over all runs."""
+    """Dataset, pooling of its images, width and seeds a net, each only where it is the same over all runs."""
     parts = []
     names = {dataset(run) for run in runs}
     if len(names) == 1:
         name = names.pop()
         parts.append({"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST"}.get(name, name))
+    pools = {(run.config.get("data") or {}).get("average_pool", 1) for run in runs}
+    if len(pools) == 1 and pools != {1}:
+        pool = pools.pop()
+        parts.append(f"images averaged over {pool}x{pool} pixels")
     widths = {(run.config.get("model") or {}).get("width") for run in runs}
     if len(widths) == 1 and None not in widths:
         parts.append(f"width {widths.pop()}")

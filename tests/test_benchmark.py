@@ -1,0 +1,138 @@
+import importlib.util
+import json
+import re
+
+import numpy as np
+import pytest
+
+from cnn_jax import models
+from cnn_jax.benchmark import convolutions, growth
+from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, measure, table
+from cnn_jax.benchmark.turns import BenchmarkError, Side, Workload, take_turns
+from cnn_jax.models.macs import count_macs
+
+TINY = Workload("resnet8", batch_size=8, image_size=8, width=4, dtype="float32", threads=1)
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="PyTorch, extra bench, not installed"
+)
+
+
+# He et al. 2016, 4.2, in millions; counted by hand from the paper's description of the family.
+@pytest.mark.parametrize(("name", "millions"), [("resnet20", 40.55), ("plain20", 40.55), ("resnet56", 125.49)])
+def test_macs_are_those_of_the_paper(name, millions):
+    assert count_macs(models.build(name, num_classes=10), (32, 32, 3)) / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_projections_add_their_macs():
+    with_a, with_b = (
+        count_macs(models.build("resnet8", num_classes=10, shortcut_option=option), (32, 32, 3)) for option in "AB"
+    )
+    assert with_b - with_a == 16 * 16 * 16 * 32 + 8 * 8 * 32 * 64
+
+
+def test_our_side_takes_the_step_of_the_sweep():
+    with Side(OURS, TINY) as ours:
+        assert ours.facts["parameters"] == 5_006  # 72 more than of digits, which have one channel
+        assert ours.facts["macs"] == count_macs(models.build("resnet8", num_classes=10, width=4), (8, 8, 3))
+        assert 0 < ours.facts["compile_seconds"] < ours.facts["first_step_seconds"]
+        seconds, none = take_turns(ours, None, rounds=2, steps=3)
+        assert len(seconds) == 2 and none == []
+        timed = ours.ask("steps", count=2)
+        assert 0 < timed["input_seconds"] < timed["seconds"]
+        assert ours.ask("memory")["peak_bytes"] > 50e6
+        with pytest.raises(BenchmarkError, match="ended with exit status 1: KeyError: 'sing'"):
+            ours.ask("sing")
+
+
+@needs_torch
+def test_the_peer_is_the_same_network():
+    measured = measure(TINY, "torch", steps=4)
+    assert measured.peer is not None and measured.peer["ratio"] > 0
+    other = Workload("googlenet", *list(vars(TINY).values())[1:6])
+    with pytest.raises(BenchmarkError, match="the PyTorch peer has no googlenet"):
+        Side(PEERS["torch"], other)
+
+
+@needs_torch
+def test_the_peer_crops_and_mirrors():
+    import torch
+
+    from cnn_jax.benchmark.torch_peer import augment
+
+    torch.manual_seed(0)
+    image = torch.arange(1, 1 + 64 * 6 * 6 * 3, dtype=torch.int32).reshape(64, 6, 6, 3)
+    x = augment(image, torch.zeros(6, 6, 3), pad=2).permute(0, 2, 3, 1).numpy() * 255
+    padded = np.pad(image.numpy(), [(0, 0), (2, 2), (2, 2), (0, 0)])
+    seen = set()
+    for crop, source in zip(np.round(x).astype(int), padded, strict=True):
+        found = [
+            (i, j, flip)
+            for i in range(5)
+            for j in range(5)
+            for flip in (1, -1)
+            if np.array_equal(crop, source[i : i + 6, j : j + 6][:, ::flip])
+        ]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) > 30
+
+
+def measurement(depth, kind="resnet"):
+    return Measurement(
+        model=f"{kind}{depth}",
+        parameters=13_500 * depth,
+        macs=2_000_000 * depth,
+        images_per_second=128 / (0.01 + 0.005 * depth),
+        step_seconds=0.01 + 0.005 * depth,
+        spread=(90.0, 110.0),
+        input_share=0.001,
+        compile_seconds=3 + 0.1 * depth,
+        first_step_cold=9.0,
+        first_step_warm=4.0,
+        peak_bytes=depth * 10_000_000,
+        peak_share=0.5,
+        facts={},
+        peer=None,
+    )
+
+
+def test_growth_finds_the_straight_line(tmp_path):
+    measured = [measurement(depth, kind) for kind in ("plain", "resnet") for depth in (56, 20, 32)]
+    fits = growth.write(measured, tmp_path, "a machine")
+    assert "residual step: 0.01 s + 0.0025 s a million MACs, R2 1.0000" in fits
+    assert "plain compilation, nothing cached: 3 s + 0.1 s a layer, R2 1.0000" in fits
+    assert len(fits) == 6
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "benchmark.csv",
+        "benchmark.jsonl",
+        "cost_against_depth.png",
+        "cost_against_depth.svg",
+    }
+    rows = (tmp_path / "benchmark.csv").read_text().splitlines()
+    assert rows[1].startswith("plain56,56,756000,112000000,")
+    assert [json.loads(line)["model"] for line in (tmp_path / "benchmark.jsonl").read_text().splitlines()][:2] == [
+        "plain56",
+        "plain20",
+    ]
+
+
+def test_no_line_through_two_points(tmp_path):
+    assert growth.write([measurement(20), measurement(32)], tmp_path, "a machine") == []
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_crooked_cost_says_so():
+    fit = growth.fit([1, 2, 3, 4], [1, 4, 2, 3])
+    assert fit.r2 < 0.2
+
+
+def test_table_has_a_line_a_model():
+    lines = table([measurement(20), measurement(110)]).splitlines()
+    assert re.search(r"resnet110 .* 9\.0 / 4\.0 .* 1100 .* 50%", lines[2])
+
+
+def test_convolution_shapes_are_timed():
+    shape = convolutions.Shape("tiny", 6, 3, 5, stride=2)
+    times = convolutions.measure(shape, batch_size=2, rounds=2)
+    assert times.keys() == set(convolutions.KINDS)
+    assert all(milliseconds > 0 for pair in times.values() for milliseconds in pair)
