@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <thread>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -60,12 +59,13 @@ void Parallel(ffi::ThreadPool& pool, int64_t count, const Work& work) {
     for (int64_t i; (i = shared->next.fetch_add(1)) < count;) {
       work(i);
       shared->done.fetch_add(1);
+      shared->done.notify_one();
     }
   };
   const int64_t helpers = std::min<int64_t>(pool.num_threads(), count) - 1;
   for (int64_t i = 0; i < helpers; ++i) pool.Schedule(std::decay_t<decltype(run)>(run));
   run();
-  while (shared->done.load() < count) std::this_thread::yield();
+  for (int64_t done; (done = shared->done.load()) < count;) shared->done.wait(done);
 }
 
 // What one output pixel of a correlation reads: `rows` runs of `length` floats, `row_stride` apart.

@@ -20,7 +20,7 @@ import numpy as np
 
 SOURCE = Path(__file__).with_name("conv_cpu.cc")
 FUNCTIONS = ("convolution", "input_gradient", "kernel_gradient")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-pthread")
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-shared", "-pthread")
 
 
 class NoCompiler(RuntimeError):
