@@ -12,6 +12,7 @@ from cnn_jax.config import Config, Data, Model
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import pixel_mean, random_crop, random_flip, standardize
 from cnn_jax.layers.initializers import initialize
+from cnn_jax.models.resnet import stack_blocks
 from cnn_jax.train.task import Task
 
 
@@ -35,7 +36,10 @@ def _make_task(model_config: Model, data: Data, dtype: str, dataset: Dataset, ax
     mean = pixel_mean(dataset.splits["train"]["image"])
 
     def init(key: jax.Array, batch: Any) -> Any:
-        return initialize(model, key, jax.ShapeDtypeStruct((1, *batch["image"].shape[1:]), jnp.float32))
+        # A leaf's initial value is a function of its path: drawn without the scan, a seed is the same network with it.
+        x = jax.ShapeDtypeStruct((1, *batch["image"].shape[1:]), jnp.float32)
+        variables = initialize(model.clone(scan=False), key, x)
+        return stack_blocks(variables) if model_config.scan else variables
 
     def loss(variables: Any, batch: Any, key: jax.Array) -> Any:
         image = standardize(batch["image"], mean)
