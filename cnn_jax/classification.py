@@ -12,6 +12,7 @@ from cnn_jax.config import Config, ConfigError, Data, Model
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import average_pool, pixel_mean, random_crop, random_flip, standardize
 from cnn_jax.layers.initializers import initialize
+from cnn_jax.models.resnet import stack_blocks
 from cnn_jax.train.task import Task
 
 
@@ -42,7 +43,9 @@ def _make_task(model_config: Model, data: Data, dtype: str, dataset: Dataset, ax
 
     def init(key: jax.Array, batch: Any) -> Any:
         shape = (1, height // data.average_pool, width // data.average_pool, channels)
-        return initialize(model, key, jax.ShapeDtypeStruct(shape, jnp.float32))
+        # A leaf's initial value is a function of its path: drawn without the scan, a seed is the same network with it.
+        variables = initialize(model.clone(scan=False), key, jax.ShapeDtypeStruct(shape, jnp.float32))
+        return stack_blocks(variables) if model_config.scan else variables
 
     def loss(variables: Any, batch: Any, key: jax.Array) -> Any:
         image = images(batch)

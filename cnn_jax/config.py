@@ -29,6 +29,9 @@ class Model:
     bn_group: int | str = "global"
     """Examples that share batch-norm statistics: global (the whole batch), device (one device's share), or a number."""
     bn_momentum: float = 0.9
+    scan: bool = False
+    """Blocks of a stage after its first are one compiled block, scanned: it bounds compile time. For accelerators; slow
+    on CPU. It changes the numbers by rounding alone."""
 
 
 @dataclass(frozen=True)

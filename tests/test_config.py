@@ -74,7 +74,14 @@ def test_every_field_changes_the_fingerprint():
     base = Config()
     seen = {config_lib.fingerprint(base)}
     for path, value in config_lib.flatten(base).items():
-        other = {"flip": False, "nesterov": True, "bn_group": 32, "boundaries": (0.25,), "dtype": "bfloat16"}
+        other = {
+            "flip": False,
+            "scan": True,
+            "nesterov": True,
+            "bn_group": 32,
+            "boundaries": (0.25,),
+            "dtype": "bfloat16",
+        }
         choices = config_lib.CHOICES.get(path)
         leaf = path.rpartition(".")[2]
         if choices:

@@ -14,6 +14,7 @@ from cnn_jax import classification, presets
 from cnn_jax.config import Optim, override
 from cnn_jax.data.batches import training_indices
 from cnn_jax.models import build
+from cnn_jax.models.resnet import stack_blocks, unstack_blocks
 from cnn_jax.train import devices, loop, optimizer
 from cnn_jax.train.step import make_state, make_train_step
 from cnn_jax.train.task import Task
@@ -136,6 +137,28 @@ def test_bfloat16_trains_and_keeps_float32_parameters(digits):
     assert {leaf.dtype for leaf in jax.tree.leaves(low.params)} == {np.dtype("float32")}
     np.testing.assert_allclose(low.sums["loss"], full.sums["loss"], rtol=0.05)
     assert low.sums["loss"] != full.sums["loss"]
+
+
+def blocks_scanned_or_not(digits, *assignments):
+    return [digits_config("model.name=resnet20", f"model.scan={scan}", *assignments) for scan in ("false", "true")]
+
+
+def test_a_seed_is_the_same_network_scanned_or_not(digits):
+    tasks = [classification.make_task(config, digits, None) for config in blocks_scanned_or_not(digits)]
+    plain, scanned = (task.init(jax.random.key(3), digits.splits["train"]) for task in tasks)
+    assert scanned["params"]["stage1_blocks"]["conv1"]["conv"]["kernel"].shape == (2, 3, 3, 4, 4)
+    jax.tree.map(np.testing.assert_array_equal, scanned, stack_blocks(plain))
+
+
+def test_scanned_blocks_train_to_the_same_numbers(digits):
+    plain, scanned = blocks_scanned_or_not(digits, "optim.weight_decay=0.01")
+    batches = [training_indices(1437, 32, 0, step) for step in range(3)]
+    one = take_steps(plain, digits, devices.choose("jit", 1), batches)
+    expected = {"params": one.params, "sums": one.sums, **one.model_state}
+    for parallel in ("jit", "pmap"):
+        other = take_steps(scanned, digits, devices.choose(parallel, 2), batches)
+        actual = unstack_blocks({"params": other.params, "sums": other.sums, **other.model_state})
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), actual, expected)
 
 
 def test_the_first_step_that_diverges_is_remembered(digits):

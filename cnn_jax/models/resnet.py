@@ -3,15 +3,20 @@
 He et al. 2016, Section 4.2 (https://arxiv.org/abs/1512.03385): 6n + 2 layers, three stages of n blocks.
 """
 
+import operator
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from cnn_jax.layers.conv import Conv
 from cnn_jax.layers.initializers import INITIALIZERS
 from cnn_jax.layers.norm import BatchNorm
+
+STAGES = (1, 2, 3)
 
 
 class ConvBN(nn.Module):
@@ -56,6 +61,16 @@ class Block(nn.Module):
         return jnp.pad(x, [(0, 0), (0, 0), (0, 0), (before, new - before)])
 
 
+def repeat(block: Block, times: int, x: jax.Array, train: bool) -> jax.Array:
+    """`times` blocks one after another, compiled once; each of the variables has a leading axis of that size."""
+
+    def body(block: Block, x: jax.Array) -> tuple[jax.Array, None]:
+        return block(x, train=train), None
+
+    scanned = nn.scan(body, variable_axes={"params": 0, "batch_stats": 0}, split_rngs={"params": True}, length=times)
+    return scanned(block, x)[0]
+
+
 class ResNet(nn.Module):
     """(B, H, W, C) -> logits (B, num_classes) and endpoints `conv1`, `stage1`, `stage2`, `stage3`, `pool`.
 
@@ -68,6 +83,8 @@ class ResNet(nn.Module):
       zero_channels: option A's zeros "after" or half on "each_side".
       bn_group, bn_momentum, axis_name: see BatchNorm.
       dtype: compute type.
+      scan: compile a stage's blocks after its first as one, scanned over their variables, see `stack_blocks`. It keeps
+        compile time from growing with depth; it is for accelerators, a CPU runs it slowly.
     """
 
     depth: int
@@ -80,6 +97,7 @@ class ResNet(nn.Module):
     bn_momentum: float = 0.9
     axis_name: str | None = None
     dtype: Any = jnp.float32
+    scan: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -90,14 +108,53 @@ class ResNet(nn.Module):
             "dtype": self.dtype,
         }
         shortcut = self.shortcut_option if self.residual else None
+        n = (self.depth - 2) // 6
         endpoints = {}
         x = nn.relu(ConvBN(self.width, 3, 1, norm, name="conv1")(x, train=train))  # (B, 32, 32, 16)
         endpoints["conv1"] = x
-        for stage in range(3):  # (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
-            for block in range((self.depth - 2) // 6):
-                stride = 2 if stage > 0 and block == 0 else 1
-                name = f"stage{stage + 1}_block{block + 1}"
-                x = Block(self.width * 2**stage, stride, shortcut, self.zero_channels, norm, name=name)(x, train=train)
-            endpoints[f"stage{stage + 1}"] = x
+        for stage in STAGES:  # (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
+            features = self.width * 2 ** (stage - 1)
+            block = partial(Block, features, shortcut=shortcut, zero_channels=self.zero_channels, norm=norm)
+            x = block(stride=1 if stage == 1 else 2, name=f"stage{stage}_block1")(x, train=train)
+            if self.scan and n > 1:
+                x = repeat(block(stride=1, name=f"stage{stage}_blocks"), n - 1, x, train)
+            else:
+                for index in range(2, n + 1):
+                    x = block(stride=1, name=f"stage{stage}_block{index}")(x, train=train)
+            endpoints[f"stage{stage}"] = x
         x = endpoints["pool"] = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))  # (B, 64)
         return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints
+
+
+def stack_blocks(variables: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a network, as the same network with `scan` has them.
+
+    Each collection's `stage1_block2`, ..., `stage1_blockN`, with leaves (...), become one `stage1_blocks`, with numpy
+    leaves (N - 1, ...); so for every stage. All else stays, and `unstack_blocks` is the exact inverse.
+    """
+
+    def stack(modules: dict[str, Any]) -> dict[str, Any]:
+        modules = dict(modules)
+        for stage in STAGES:
+            blocks = []
+            while (name := f"stage{stage}_block{len(blocks) + 2}") in modules:
+                blocks.append(modules.pop(name))
+            if blocks:
+                modules[f"stage{stage}_blocks"] = jax.tree.map(lambda *leaves: np.stack(leaves), *blocks)
+        return modules
+
+    return {collection: stack(modules) for collection, modules in variables.items()}
+
+
+def unstack_blocks(variables: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a network with `scan`, as the same network without it has them: undoes `stack_blocks`."""
+
+    def unstack(modules: dict[str, Any]) -> dict[str, Any]:
+        modules = dict(modules)
+        for stage in STAGES:
+            if blocks := modules.pop(f"stage{stage}_blocks", None):
+                for index in range(len(jax.tree.leaves(blocks)[0])):
+                    modules[f"stage{stage}_block{index + 2}"] = jax.tree.map(operator.itemgetter(index), blocks)
+        return modules
+
+    return {collection: unstack(modules) for collection, modules in variables.items()}
