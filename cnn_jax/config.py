@@ -103,13 +103,16 @@ FRACTION = ("optim.warmup", "optim.momentum", "model.bn_momentum")
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:
-    """`override(config, ["steps=100", "optim.learning_rate=0.05"])`; raises ConfigError on a wrong name or value."""
+    """`override(config, ["steps=100", "optim.learning_rate=0.05"])`; raises ConfigError on a wrong name or value.
+
+    The config is checked when all are made, so that no order of them is refused for what it passes through.
+    """
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise ConfigError(f"--set={assignment}: write it as field=value, for instance optim.learning_rate=0.05")
-        config = change(config, path, text)
-    return config
+        config = _change(config, path.split("."), text, path)
+    return check(config)
 
 
 def change(config: Config, path: str, value: Any) -> Config:

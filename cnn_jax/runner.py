@@ -1,12 +1,19 @@
-"""One run, or many side by side in processes of their own; a failure is recorded and ends nothing else."""
+"""One run after another, or many side by side: in processes of their own, or on a device each.
+
+A failure is recorded and ends nothing else.
+"""
 
 import functools
 import multiprocessing
+import signal
+import threading
 import traceback
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +23,9 @@ from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.train import devices, loop, record
 from cnn_jax.train.devices import Layout
+from cnn_jax.train.task import Task
+
+PREPARING = threading.Lock()
 
 
 class Settings(NamedTuple):
@@ -28,8 +38,11 @@ class Settings(NamedTuple):
       devices: how many devices; None is all.
       checkpoint_seconds: seconds between a run's checkpoints.
       workers: runs at a time, each in a process of its own where there are several.
+      seeds_in_parallel: whether there is a run on each device at a time, in place of one run over all of them.
       progress: whether to draw progress bars.
       command: what the user typed, for the manifests.
+      place: with `seeds_in_parallel`, which of the devices is meant, from 0.
+      signals: where the signals that arrive are put; None is for `loop.fit` to receive them itself.
     """
 
     data_dir: str | None = None
@@ -38,12 +51,28 @@ class Settings(NamedTuple):
     devices: int | None = None
     checkpoint_seconds: float = 60.0
     workers: int = 1
+    seeds_in_parallel: bool = False
     progress: bool = True
     command: str = ""
+    place: int = 0
+    signals: list[int] | None = None
+
+    @property
+    def layouts(self) -> list[Layout]:
+        """One for each run at a time in this process; raises ConfigError."""
+        if not self.seeds_in_parallel:
+            return [devices.choose(self.parallel, self.devices)]
+        if self.workers > 1:
+            raise ConfigError(
+                f"--seeds_in_parallel is a run on each device, --workers={self.workers} is processes that share a CPU: "
+                "leave one out"
+            )
+        return devices.one_each(self.parallel, self.devices)
 
     @property
     def layout(self) -> Layout:
-        return devices.choose(self.parallel, self.devices)
+        """What one run is spread over; raises ConfigError."""
+        return self.layouts[self.place]
 
 
 class Outcome(NamedTuple):
@@ -60,22 +89,25 @@ def load(name: str, validation: int, data_dir: str | None, download: bool) -> Da
     return data.load(name, data_dir, validation=validation, download=download)
 
 
-def load_for(config: Config, settings: Settings) -> Dataset:
-    return load(config.data.name, config.data.validation, settings.data_dir, settings.download)
+def prepare(config: Config, settings: Settings) -> tuple[Task, Dataset]:
+    """What a run learns and from what; runs side by side share both."""
+    with PREPARING:  # or each thread would read the data for itself
+        dataset = load(config.data.name, config.data.validation, settings.data_dir, settings.download)
+        return classification.make_task(config, dataset, settings.layout.axis_name), dataset
 
 
 def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
     """Runs or continues one config and returns its result; raises what `loop.fit` raises."""
-    dataset, layout = load_for(config, settings), settings.layout
-    task = classification.make_task(config, dataset, layout.axis_name)
-    options = loop.Options(layout, settings.checkpoint_seconds, settings.progress, settings.command)
-    return loop.fit(task, config, dataset, folder, options)
+    task, dataset = prepare(config, settings)
+    layout = settings.layout
+    options = loop.Options(layout, settings.checkpoint_seconds, settings.progress, settings.command, settings.signals)
+    with devices.placed(layout):
+        return loop.fit(task, config, dataset, folder, options)
 
 
 def initial_parameters(config: Config, settings: Settings) -> Any:
     """The parameters a run begins with, as numpy arrays."""
-    dataset = load_for(config, settings)
-    task = classification.make_task(config, dataset, settings.layout.axis_name)
+    task, dataset = prepare(config, settings)
     return task.init(jax.random.key(config.seed), dataset.splits["train"])["params"]
 
 
@@ -99,10 +131,53 @@ def fail(folder: Path, error: str, trace: str | None) -> Outcome:
     return Outcome(folder, None, error)
 
 
+def execute(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
+    """Runs all, as the settings say, and yields each outcome when it is there. Raises loop.Stopped on a signal."""
+    if settings.seeds_in_parallel:
+        return on_each_device(todo, settings)
+    return (in_processes if settings.workers > 1 else serial)(todo, settings)
+
+
 def serial(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
     """One run after another, in this process."""
     for folder, config in todo.items():
         yield attempt(config, folder, settings)
+
+
+def on_each_device(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
+    """A run at a time on each device, in a thread of its own; each gives the numbers it gives alone on one device.
+
+    Raises loop.Stopped on a signal, when all runs at hand are saved.
+    """
+    places = range(len(settings.layouts))
+    # Only the main thread receives signals.
+    with loop.stop_signals() as signals, ThreadPoolExecutor(len(places)) as pool:
+        free: SimpleQueue[Settings] = SimpleQueue()
+        for place in places:
+            free.put(settings._replace(place=place, progress=False, signals=signals))
+        futures = [pool.submit(attempt_on, free, config, folder) for folder, config in todo.items()]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except loop.Stopped:
+            pool.shutdown(cancel_futures=True)
+        except BaseException:  # nobody takes the outcomes any more: what runs is to be saved, not finished
+            signals.append(signal.SIGTERM)
+            pool.shutdown(cancel_futures=True)
+            raise
+        if signals:
+            raise loop.Stopped("the runs are saved; the same command continues", signals[0])
+
+
+def attempt_on(free: "SimpleQueue[Settings]", config: Config, folder: Path) -> Outcome:
+    """`attempt` on a device that is free; raises loop.Stopped."""
+    settings = free.get()
+    try:
+        if settings.signals:
+            raise loop.Stopped(f"{folder} was not begun", settings.signals[0])
+        return attempt(config, folder, settings)
+    finally:
+        free.put(settings)
 
 
 class Worker(NamedTuple):

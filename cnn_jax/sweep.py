@@ -1,14 +1,15 @@
 """Many runs: a grid of configs, one folder a run, what is finished skipped and what failed recorded."""
 
 import itertools
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnn_jax import classification, models
 from cnn_jax import config as config_lib
+from cnn_jax import models
 from cnn_jax.config import Config, ConfigError
-from cnn_jax.runner import Outcome, Settings, in_processes, load_for, serial
+from cnn_jax.runner import Outcome, Settings, execute, prepare
 from cnn_jax.train import devices, record, timing
 from cnn_jax.train.devices import Layout
 
@@ -80,8 +81,7 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
             outcomes.append(Outcome(folder, result, None))
     if outcomes:
         print(f"{len(outcomes)} of {len(runs)} runs are finished already")
-    attempts = (in_processes if settings.workers > 1 else serial)(todo, settings)
-    for outcome in attempts:
+    for outcome in execute(todo, settings):
         outcomes.append(outcome)
         print(f"[{len(outcomes)}/{len(runs)}] {outcome.folder.name}: {describe(outcome)}", flush=True)
     failed = [outcome for outcome in outcomes if outcome.error]
@@ -109,10 +109,11 @@ def plan(configs: Sequence[Config], workdir: Path, settings: Settings) -> str:
     heads = ("runs", 5), ("finished", 8), ("parameters", 12), ("steps", 8), ("s/step", 8), ("s/run", 8), ("s to do", 8)
     lines = ["model       " + "".join(f" {head:>{width}}" for head, width in heads)]
     total = 0.0
-    for config, members in cells.items():
-        dataset, layout = load_for(config, settings), settings.layout
-        task = classification.make_task(config, dataset, layout.axis_name)
-        cost = timing.measure(task, config, dataset, layout)
+    for number, (config, members) in enumerate(cells.items(), start=1):
+        if settings.progress:
+            print(f"[{number}/{len(cells)}] compiling and timing {config.model.name}", file=sys.stderr, flush=True)
+        task, dataset = prepare(config, settings)
+        cost = timing.measure(task, config, dataset, settings.layout)
         finished = sum((folder / "result.json").exists() for folder in members)
         # Runs of one cell share what is compiled.
         again = cost.seconds(config) - cost.compile_seconds
@@ -123,5 +124,6 @@ def plan(configs: Sequence[Config], workdir: Path, settings: Settings) -> str:
             f"{config.model.name:<12} {len(members):>5} {finished:>8} {cost.parameters:>12,} {config.steps:>8,} "
             f"{cost.step_seconds:>8.3f} {cost.seconds(config):>8.0f} {todo:>8.0f}"
         )
-    lines.append(f"about {total:.0f} s ({total / 60:.1f} minutes) to do, with one worker; nothing was trained")
+    length = f"{total / 60:.1f} minutes" if total < 7200 else f"{total / 3600:.1f} hours"
+    lines.append(f"about {total:.0f} s ({length}) to do, one run at a time; nothing was trained")
     return "\n".join(lines)

@@ -31,6 +31,7 @@ flags.DEFINE_integer("devices", None, "How many devices; on CPU ./launch.sh make
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints; the end and a signal save in any case.")
 flags.DEFINE_bool("progress", True, "Draw progress bars.")
 flags.DEFINE_integer("workers", 1, "Runs at a time, each in its own process; above 1 is for CPUs.", lower_bound=1)
+flags.DEFINE_bool("seeds_in_parallel", False, "A run on each device at a time, in place of one run over all of them.")
 
 
 def settings() -> Settings:
@@ -42,6 +43,7 @@ def settings() -> Settings:
         devices=FLAGS.devices,
         checkpoint_seconds=FLAGS.checkpoint_seconds,
         workers=FLAGS.workers,
+        seeds_in_parallel=FLAGS.seeds_in_parallel,
         progress=FLAGS.progress,
         command=shlex.join(["./launch.sh", Path(sys.argv[0]).stem, *sys.argv[1:]]),
     )

@@ -9,6 +9,7 @@ Paper, CIFAR-10 test error: resnet20 8.75 %, resnet110 6.43 % (He et al. 2016, T
 from absl import flags
 
 from cnn_jax import runner, sweep
+from cnn_jax.config import ConfigError
 from cnn_jax.train.optimizer import decay_table
 from experiments import _launcher as launcher
 
@@ -22,10 +23,12 @@ flags.DEFINE_string(
 
 
 def main() -> None:
+    settings = launcher.settings()
+    if settings.seeds_in_parallel:
+        raise ConfigError("--seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep")
     workdir = launcher.path(FLAGS.workdir)
     (config,) = launcher.configs({"model.name": [FLAGS.model], "seed": [FLAGS.seed]}, workdir)
     folder = workdir / (FLAGS.run or sweep.run_name(config))
-    settings = launcher.settings()
     print(decay_table(runner.initial_parameters(config, settings), config.optim))
     result = runner.run_one(config, folder, settings)
     print(f"{folder}: {sweep.describe(runner.Outcome(folder, result, None))}")

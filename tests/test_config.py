@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import pytest
 
@@ -47,6 +48,15 @@ def test_a_wrong_setting_is_one_line_that_names_it(assignment, message):
         override(Config(), [assignment])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("assignments", list(itertools.permutations(["batch_size=32", "model.bn_group=32"])))
+def test_settings_that_fit_together_are_taken_in_any_order(assignments):
+    base = override(Config(), ["model.bn_group=64"])
+    changed = override(base, assignments)
+    assert (changed.batch_size, changed.model.bn_group) == (32, 32)
+    with pytest.raises(ConfigError, match="batch_size=32 is not a multiple of model.bn_group=64"):
+        override(base, ["batch_size=32"])
 
 
 def test_a_config_survives_json():

@@ -119,9 +119,10 @@ def test_a_stopped_sweep_saves_its_runs_and_says_so(workers, digits_dir, tmp_pat
 
 def test_plan_runs_nothing(digits_dir, tmp_path):
     flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--depths=8", "--kinds=plain", *TINY]
-    done = launch("depth_sweep", "--plan", *flags)
+    done = launch("depth_sweep", "--plan", *flags, "--progress")
     assert done.returncode == 0, done.stderr
     assert "plain8" in done.stdout and "4,934" in done.stdout
+    assert done.stderr == "[1/1] compiling and timing plain8\n"
     assert not list(tmp_path.iterdir())
 
 
@@ -140,6 +141,15 @@ WRONG = {
     "too much validation": (["--validation=1437"], "leaves nothing to train on"),
     "workdir in the way": (["--workdir=pyproject.toml"], "cannot write in pyproject.toml"),
     "the seed twice": (["--set=seed=4"], "two runs of the sweep are the same"),
+    "parallel seeds, one device": (
+        ["--seeds_in_parallel", "--devices=1"],
+        "wants several devices, and this is one (cpu)",
+    ),
+    "parallel seeds by pmap": (
+        ["--seeds_in_parallel", "--parallel=pmap"],
+        "gives each run one device, --parallel=pmap",
+    ),
+    "parallel seeds in workers": (["--seeds_in_parallel", "--workers=2"], "processes that share a CPU: leave one out"),
     "missing overlay": (["--overlay=nowhere.csv"], "cannot read overlay nowhere.csv"),
 }
 
@@ -153,6 +163,12 @@ def test_bad_input_is_one_line_before_any_training(name, digits_dir, tmp_path):
     assert message in done.stderr
     assert done.stdout == ""
     assert not list(tmp_path.rglob("config.json"))
+
+
+def test_one_run_has_no_seeds_in_parallel(tmp_path):
+    done = launch("train", "--seeds_in_parallel", f"--workdir={tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr == "error: --seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep\n"
 
 
 @pytest.mark.parametrize(

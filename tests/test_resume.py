@@ -1,6 +1,8 @@
 """A run that is killed and started again ends with the same bits as one that was not: real processes, real signals."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,3 +180,44 @@ def test_a_run_in_use_is_refused(digits_dir, tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def sweep_command(data_dir, workdir, *flags):
+    shared = [flag for flag in FLAGS if not flag.startswith(("--model=", "--run="))]
+    cells = ["--depths=8", "--kinds=plain", "--seeds=0,1,2", f"--data_dir={data_dir}", f"--workdir={workdir}"]
+    return [sys.executable, "-m", "experiments.depth_sweep", *shared, *cells, *flags]
+
+
+def sweep_ends(command, workdir, devices):
+    """Runs the sweep in a process of so many devices; returns what each run leaves."""
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "damaged" not in done.stdout
+    left = {}
+    for folder in workdir.glob("plain8-*"):
+        meta = json.loads((folder / "checkpoints" / str(STEPS) / "meta" / "metadata").read_text())
+        left[folder.name] = (folder / "metrics.jsonl").read_bytes(), meta["digest"]
+    assert len(left) == 3
+    return left
+
+
+def test_seeds_in_parallel_are_saved_and_go_on(digits_dir, tmp_path):
+    """Stopped on two devices, they end as undisturbed runs on one, whether they go on there or on two again."""
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    command = sweep_command(digits_dir, together, "--seeds_in_parallel", "--checkpoint_seconds=0")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    while sum(any(folder.glob("checkpoints/[3-9]")) for folder in together.glob("plain8-*")) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.001)
+    process.terminate()
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "the same command continues" in stderr and stderr.count("\n") == 1
+    assert len(list(together.glob("*/result.json"))) < 2
+    assert not list(together.glob("*/failure.json"))
+    shutil.copytree(together, alone)
+    undisturbed = sweep_ends(sweep_command(digits_dir, tmp_path / "undisturbed"), tmp_path / "undisturbed", devices=1)
+    assert sweep_ends(command, together, devices=2) == undisturbed
+    assert sweep_ends(sweep_command(digits_dir, alone), alone, devices=1) == undisturbed

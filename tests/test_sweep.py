@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cnn_jax import presets, sweep
+from cnn_jax import presets, runner, sweep
 from cnn_jax.config import ConfigError, change, override
 from cnn_jax.runner import Settings
 from cnn_jax.train import devices, record
@@ -103,6 +103,49 @@ def test_two_workers_give_the_same_results_as_one(base, tmp_path, settings):
     for folder in (outcome.folder.name for outcome in one):
         metrics = [(tmp_path / workers / folder / "metrics.jsonl").read_bytes() for workers in ("one", "two")]
         assert metrics[0] == metrics[1]
+
+
+def ends(folder):
+    """What depends on the config alone: the metrics and, by their digest, the final parameters."""
+    meta = json.loads((folder / "checkpoints" / "4" / "meta" / "metadata").read_text())
+    return (folder / "metrics.jsonl").read_bytes(), meta["digest"]
+
+
+def test_seeds_in_parallel_give_the_numbers_of_one_device(base, tmp_path, settings, monkeypatch):
+    """Three seeds of two nets on two devices: one is always queued. A batch-norm group is still the whole batch."""
+    in_parallel = settings._replace(seeds_in_parallel=True, devices=2, parallel="auto")
+    base = override(base, ["model.bn_group=device", "data.pad=1", "data.flip=true"])
+    configs = sweep.grid(base, {"model.name": ["plain8", "resnet8"], "seed": [0, 1, 2]})
+    resolved = [sweep.resolve(config, settings.layout) for config in configs]
+    assert [sweep.resolve(config, in_parallel.layout) for config in configs] == resolved
+    loaded, load = [], runner.data.load
+    monkeypatch.setattr(runner.data, "load", lambda *a, **k: (loaded.append(a), load(*a, **k))[1])
+    runner.load.cache_clear()
+    outcomes = sweep.run(resolved, tmp_path / "parallel", in_parallel)
+    assert [outcome.error for outcome in outcomes] == [None] * 6
+    assert len(loaded) == 1
+    for outcome in sweep.run(resolved, tmp_path / "alone", settings):
+        assert ends(tmp_path / "parallel" / outcome.folder.name) == ends(outcome.folder)
+
+
+def test_in_parallel_a_failure_ends_nothing_else(base, tmp_path, settings):
+    in_parallel = settings._replace(seeds_in_parallel=True, devices=2, parallel="auto")
+    configs = sweep.grid(change(base, "model.name", "plain8"), {"optim.learning_rate": [1e20, 0.1], "seed": [0, 1]})
+    outcomes = {outcome.folder: outcome for outcome in sweep.run(configs, tmp_path, in_parallel)}
+    for folder, config in sweep.folders(configs, tmp_path).items():
+        failed = config.optim.learning_rate == 1e20
+        assert ("not finite at step" in (outcomes[folder].error or "")) == failed
+        assert (folder / "failure.json").exists() == failed and (folder / "result.json").exists() != failed
+
+
+def test_in_parallel_what_runs_is_saved_when_nobody_waits_for_it(base, tmp_path, settings):
+    in_parallel = settings._replace(seeds_in_parallel=True, devices=2, parallel="auto")
+    configs = sweep.grid(change(base, "model.name", "plain8"), {"seed": [0], "steps": [4, 100_000, 100_001]})
+    attempts = runner.execute(sweep.folders(configs, tmp_path), in_parallel)
+    assert next(attempts).result["steps"] == 4
+    attempts.close()
+    assert not list(tmp_path.glob("*/failure.json")) and len(list(tmp_path.glob("*/result.json"))) == 1
+    assert next(tmp_path.glob("*/checkpoints/[1-9]*"), None)
 
 
 def test_a_plan_trains_nothing(base, tmp_path, settings):

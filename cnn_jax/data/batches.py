@@ -12,7 +12,7 @@ import numpy as np
 from cnn_jax.data.dataset import DataError
 
 
-@lru_cache(maxsize=4)  # a batch reads the current epoch and at times the next, of one or two runs
+@lru_cache(maxsize=32)  # a batch reads the current epoch and at times the next, of up to 16 runs side by side
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """The order in which an epoch shows its examples: a permutation (count,) int32, a function of (seed, epoch)."""
     order = np.random.default_rng([seed, epoch]).permutation(count).astype(np.int32)

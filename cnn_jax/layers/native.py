@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 
 SOURCE = Path(__file__).with_name("conv_cpu.cc")
 FUNCTIONS = ("convolution", "input_gradient", "kernel_gradient")
+BUILDING = threading.Lock()
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-shared", "-pthread")
 
 
@@ -33,7 +35,8 @@ def available() -> bool:
     if os.environ.get("CNN_JAX_NATIVE", "1") == "0":
         return False
     try:
-        library = ctypes.CDLL(str(build()))
+        with BUILDING:  # threads that trace side by side must all register one and the same library
+            library = ctypes.CDLL(str(build()))
     except (NoCompiler, OSError) as error:
         logging.getLogger(__name__).warning(
             "convolutions on CPU take XLA's own, about half as fast: %s; install g++ or clang++, or name one: CXX=...",

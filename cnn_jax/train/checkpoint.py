@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from cnn_jax.config import Config
 from cnn_jax.train.record import RecordError
 
 KEPT = 2
+# Orbax numbers the operations of a process by one counter and looks the number up again as it goes: of two threads that
+# save at once, one waits for what the other does.
+ONE_AT_A_TIME = threading.Lock()
 
 
 class Checkpoints:
-    """The folder `checkpoints/` of a run; a context manager that waits for the last save on leaving."""
+    """The folder `checkpoints/` of a run; a context manager."""
 
     def __init__(self, folder: Path, config: Config):
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells each save in a dozen lines
@@ -29,7 +33,9 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.LatestN(KEPT), cleanup_tmp_directories=True
+            preservation_policy=checkpoint_managers.LatestN(KEPT),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=False,
         )
         return ocp.CheckpointManager(self.folder, options=options)
 
@@ -40,16 +46,16 @@ class Checkpoints:
         self.manager.close()
 
     def save(self, step: int, state: Any) -> None:
-        """Saves the state as of `step`, in the background; a step that is there already is kept."""
+        """Saves the state as of `step`; a step that is there already is kept."""
         if step in self.manager.all_steps():
             return
         meta = {"config": self.config, "digest": digest(state)}
-        self.manager.save(
-            step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        )
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
+        with ONE_AT_A_TIME:
+            self.manager.save(step, args=items)
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
-        """The newest step that can be read, with its state; None where there is none.
+        """The newest step that can be read, with its state as numpy arrays; None where there is none.
 
         A damaged checkpoint is reported, moved to `checkpoints_damaged/` and passed over.
 
@@ -61,7 +67,8 @@ class Checkpoints:
         """
         for step in sorted(self.manager.all_steps(), reverse=True):
             try:
-                return step, self._read(step, like)
+                with ONE_AT_A_TIME:
+                    return step, self._read(step, like)
             except RecordError:
                 raise
             except Exception as error:  # whatever Orbax and its file formats raise on damaged files
@@ -73,7 +80,8 @@ class Checkpoints:
         different = config_lib.differences(meta["config"], self.config)
         if different:
             raise RecordError(f"{self.folder / str(step)} belongs to another config: {'; '.join(different)}")
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+        # Arrays of numpy, or Orbax would want the very devices that the checkpoint was saved from.
+        abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
         if digest(state) != meta["digest"]:
             raise ValueError("its content is not what was saved")

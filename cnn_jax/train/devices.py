@@ -4,8 +4,10 @@
 which exchange gradients by name. The state has no device axis in either, so a checkpoint of one is a checkpoint of all.
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import numpy as np
@@ -15,6 +17,8 @@ from cnn_jax.config import Config, ConfigError
 
 AXIS = "data"
 PARALLEL = ("auto", "jit", "pmap")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Layout(NamedTuple):
@@ -45,6 +49,42 @@ def choose(parallel: str = "auto", count: int | None = None) -> Layout:
         )
     devices = tuple(devices[:count])
     return Layout(("jit" if len(devices) == 1 else "pmap") if parallel == "auto" else parallel, devices)
+
+
+def one_each(parallel: str = "auto", count: int | None = None) -> list[Layout]:
+    """For each device that `choose` takes a layout of it alone, for runs side by side. Raises ConfigError."""
+    if parallel == "pmap":
+        raise ConfigError("--seeds_in_parallel gives each run one device, --parallel=pmap several: leave one out")
+    devices = choose(parallel, count).devices
+    if len(devices) == 1:
+        raise ConfigError(
+            f"--seeds_in_parallel wants several devices, and this is one ({devices[0].platform}): give --devices=N, "
+            "for which ./launch.sh makes CPU devices, or leave it out"
+        )
+    return [Layout("jit", (device,)) for device in devices]
+
+
+def placed(layout: Layout) -> AbstractContextManager[Any]:
+    """While it is entered, what this thread computes outside of a compiled step is on the layout's first device."""
+    return jax.default_device(layout.devices[0])
+
+
+def cached(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorates a function whose last argument is a layout: for each layout, its last `size` results are kept.
+
+    With one cache for all, runs side by side would push out each other's.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        caches: dict[Any, Any] = {}
+
+        @functools.wraps(function)
+        def look_up(*arguments: P.args, **keywords: P.kwargs) -> R:
+            return caches.setdefault(arguments[-1], functools.lru_cache(size)(function))(*arguments, **keywords)
+
+        return look_up
+
+    return decorate
 
 
 def check(config: Config, layout: Layout) -> None:

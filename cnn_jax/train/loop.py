@@ -1,7 +1,6 @@
 """`fit`: from a Config to a finished run folder, through any number of interruptions."""
 
 import contextlib
-import functools
 import signal
 import sys
 import threading
@@ -52,12 +51,15 @@ class Options(NamedTuple):
       checkpoint_seconds: seconds between checkpoints; the last step and an interruption are saved in any case.
       progress: whether to draw a bar on stderr.
       command: what the user typed, for the manifest.
+      signals: where the caller puts the signals that arrive, or None where `fit` is to receive them itself, which
+        Python allows in the main thread alone.
     """
 
     layout: Layout
     checkpoint_seconds: float = 60.0
     progress: bool = True
     command: str = ""
+    signals: list[int] | None = None
 
 
 class Program(NamedTuple):
@@ -68,7 +70,7 @@ class Program(NamedTuple):
     evaluate_step: Callable[..., Any]
 
 
-@functools.lru_cache(maxsize=2)
+@devices.cached(2)
 def make_program(task: Task, optim: Optim, steps: int, layout: Layout) -> Program:
     sgd = optimizer.make(optim, steps)
     train_step = make_train_step(task, sgd, layout.axis_name)
@@ -80,7 +82,7 @@ def make_program(task: Task, optim: Optim, steps: int, layout: Layout) -> Progra
     )
 
 
-@functools.lru_cache(maxsize=1)
+@devices.cached(1)
 def on_devices(dataset: Dataset, layout: Layout) -> dict[str, Any]:
     """The data set's splits, whole, on every device."""
     return devices.replicate(layout, dataset.splits)
@@ -119,7 +121,8 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         splits = on_devices(dataset, options.layout)
         state = initial_state(program, task, config, dataset)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        with Checkpoints(folder, config) as checkpoints, stop_signals() as signals:
+        receiving = stop_signals() if options.signals is None else contextlib.nullcontext(options.signals)
+        with Checkpoints(folder, config) as checkpoints, receiving as signals:
             start, state = checkpoints.restore(state) or (0, state)
             record.keep_metrics(folder, start, config.evaluated_steps)
             decayed = optimizer.decay_table(state.params, config.optim).splitlines()

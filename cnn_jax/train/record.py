@@ -14,6 +14,7 @@ import fcntl
 import json
 import math
 import os
+import secrets
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -117,11 +118,11 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
     """Writes the whole file or leaves the old one: to a temporary file beside it, synced, then renamed."""
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not by `mkstemp`, whose files ignore the umask, which cannot be read without changing it for all threads.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
-            os.fchmod(file.fileno(), 0o666 & ~_umask())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -166,10 +167,3 @@ def finite(values: dict[str, Any]) -> dict[str, Any]:
 
 def _line(metrics: dict[str, Any]) -> str:
     return json.dumps(finite(metrics), allow_nan=False) + "\n"
-
-
-def _umask() -> int:
-    # The umask can only be read by setting it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
