@@ -1,86 +1,18 @@
-"""What the pages share: the flags of a run, and errors as one line with a non-zero exit."""
+"""How every page starts and ends: its flags parsed, errors as one line with a non-zero exit."""
 
-import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import app, flags, logging
 
-from cnn_jax import config, presets, sweep
-from cnn_jax.config import Config, ConfigError
+from cnn_jax.benchmark.turns import BenchmarkError
+from cnn_jax.config import ConfigError
 from cnn_jax.data import DataError
-from cnn_jax.models import parse
-from cnn_jax.runner import Settings, load
 from cnn_jax.train.loop import Stopped, TrainingError
-from cnn_jax.train.record import RecordError, require_writable
+from cnn_jax.train.record import RecordError
 
 FLAGS = flags.FLAGS
-
-flags.DEFINE_string("dataset", "digits", "Data set: digits, or a TFDS name such as cifar10 or mnist.")
-flags.DEFINE_string("data_dir", None, "Folder of prepared data sets; by default TFDS's own, ~/tensorflow_datasets.")
-flags.DEFINE_bool("download", False, "Download and prepare the data set where it is missing; never done without.")
-flags.DEFINE_integer("validation", None, "Training examples held out as validation split, as the paper's 5000 of 50k.")
-flags.DEFINE_string("preset", "auto", f"Recipe: auto (by data set), {', '.join(presets.PRESETS)}.")
-flags.DEFINE_multi_string("set", [], "Change a config field, for instance --set=optim.learning_rate=0.05; repeatable.")
-flags.DEFINE_float("epochs", None, "Passes over the training split, in place of the recipe's steps.")
-flags.DEFINE_integer("width", None, "Channels of the first stage.")
-flags.DEFINE_enum("parallel", "auto", ["auto", "jit", "pmap"], "jit, pmap, or auto: jit on one device, else pmap.")
-flags.DEFINE_integer("devices", None, "How many devices; on CPU ./launch.sh makes them. All, by default.")
-flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints; the end and a signal save in any case.")
-flags.DEFINE_bool("progress", True, "Draw progress bars.")
-flags.DEFINE_integer("workers", 1, "Runs at a time, each in its own process; above 1 is for CPUs.", lower_bound=1)
-flags.DEFINE_bool("seeds_in_parallel", False, "A run on each device at a time, in place of one run over all of them.")
-
-
-def settings() -> Settings:
-    """How to run, from the flags."""
-    return Settings(
-        data_dir=FLAGS.data_dir,
-        download=FLAGS.download,
-        parallel=FLAGS.parallel,
-        devices=FLAGS.devices,
-        checkpoint_seconds=FLAGS.checkpoint_seconds,
-        workers=FLAGS.workers,
-        seeds_in_parallel=FLAGS.seeds_in_parallel,
-        progress=FLAGS.progress,
-        command=shlex.join(["./launch.sh", Path(sys.argv[0]).stem, *sys.argv[1:]]),
-    )
-
-
-def configs(axes: Mapping[str, Sequence[Any]], workdir: Path) -> list[Config]:
-    """One checked config for each cell of the axes: preset, then data set flags, then axes, then --set.
-
-    Raises ConfigError, DataError or RecordError on whatever is wrong, before anything runs.
-    """
-    flagged = {"data.validation": FLAGS.validation, "model.width": FLAGS.width}
-    base = presets.get(FLAGS.preset, FLAGS.dataset)
-    for path, value in flagged.items():
-        base = base if value is None else config.change(base, path, value)
-    cells = [presets.with_warmup(cell, parse(cell.model.name)[1]) for cell in sweep.grid(base, axes)]
-    cells = [config.override(cell, FLAGS.set) for cell in cells]
-    layout = settings().layout
-    resolved = [sweep.resolve(cell, layout) for cell in cells]
-    require_writable(workdir)
-    dataset = load(cells[0].data.name, cells[0].data.validation, FLAGS.data_dir, FLAGS.download)
-    if FLAGS.epochs is None:
-        return resolved
-    examples = len(dataset.splits["train"]["label"])
-    cells = [config.override(sweep.with_epochs(cell, FLAGS.epochs, examples), FLAGS.set) for cell in cells]
-    return [sweep.resolve(cell, layout) for cell in cells]
-
-
-def integers(flag: str) -> list[int]:
-    """The numbers of a list flag; raises ConfigError."""
-    texts: list[str] = FLAGS.flag_values_dict()[flag]
-    try:
-        numbers = [int(text) for text in texts]
-    except ValueError as error:
-        raise ConfigError(f"--{flag}={','.join(texts)}: give whole numbers with commas between") from error
-    if not numbers:
-        raise ConfigError(f"--{flag} is empty")
-    return numbers
 
 
 def launch(main: Callable[[], int | None]) -> None:
@@ -95,14 +27,13 @@ def launch(main: Callable[[], int | None]) -> None:
             )  # absl's own choice is to show what JAX and Orbax note for themselves
         try:
             return main()
-        except (ConfigError, DataError, RecordError, TrainingError) as error:
+        except (BenchmarkError, ConfigError, DataError, RecordError, TrainingError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except Stopped as stopped:
             print(stopped, file=sys.stderr)
             return stopped.exit_status
 
-    flags.adopt_module_key_flags(sys.modules[__name__], FLAGS)
     app.run(run)
 
 

@@ -8,23 +8,21 @@
 Time it on a machine that does nothing else. Here: experiments/results/benchmark.
 """
 
-import importlib.util
 import json
-import os
-import platform
 
 from absl import flags
-from tqdm import tqdm
 
 from cnn_jax import models
 from cnn_jax.benchmark import convolutions, growth
 from cnn_jax.benchmark import measure as measuring
 from cnn_jax.benchmark.ours import configure
-from cnn_jax.benchmark.turns import Workload
-from cnn_jax.config import ConfigError
+from cnn_jax.benchmark.turns import Workload, cpu_threads
+from cnn_jax.train.record import require_writable
 from experiments import _launcher as launcher
+from experiments import _network
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_network)
 flags.DEFINE_list("models", ["resnet20"], "Networks: plain or resnet, and a depth 6n+2.")
 flags.DEFINE_integer("batch_size", 128, "Images a step.", lower_bound=1)
 flags.DEFINE_integer("image_size", 32, "Pixels a side.", lower_bound=1)
@@ -40,21 +38,17 @@ def main() -> None:
     if FLAGS.convolutions:
         print(convolutions.table(FLAGS.batch_size, FLAGS.steps))
         return
-    if FLAGS.peer == "torch" and importlib.util.find_spec("torch") is None:
-        raise ConfigError("--peer=torch: PyTorch is not installed; EXTRAS=bench ./launch.sh benchmark ... installs it")
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    sizes = (FLAGS.batch_size, FLAGS.image_size, FLAGS.width or 16, FLAGS.dtype, threads, FLAGS.parallel, FLAGS.devices)
-    workloads = [Workload(name, *sizes, tuple(FLAGS.set)) for name in FLAGS.models]
+    measuring.require_peer(FLAGS.peer)
+    workdir = require_writable(launcher.path(FLAGS.workdir))
+    sizes = (FLAGS.batch_size, FLAGS.image_size, FLAGS.width or 16, FLAGS.dtype, cpu_threads())
+    workloads = [Workload(name, *sizes, FLAGS.parallel, FLAGS.devices, tuple(FLAGS.set)) for name in FLAGS.models]
     for workload in workloads:
         models.parse(workload.model)
         configure(workload)
-    measured = []
-    for workload in tqdm(workloads, unit="model", disable=not FLAGS.progress):
-        profile = FLAGS.profile and str(launcher.path(FLAGS.profile) / workload.model)
-        measured.append(measuring.measure(workload, FLAGS.peer, FLAGS.steps, profile))
-    machine = f"batch {FLAGS.batch_size}, {FLAGS.image_size} px, {FLAGS.dtype}, {platform.machine()}, {threads} CPUs"
-    fits = growth.write(measured, launcher.path(FLAGS.workdir), machine)
-    print("\n".join([machine, measuring.table(measured), *fits]))
+    profile = FLAGS.profile and launcher.path(FLAGS.profile)
+    measured = measuring.measure_all(workloads, FLAGS.peer, FLAGS.steps, profile, FLAGS.progress)
+    title = measuring.title(workloads[0])
+    print("\n".join([title, measuring.table(measured), *growth.write(measured, workdir, title)]))
     for m in measured:
         print(json.dumps(m._asdict()))
 

@@ -14,10 +14,12 @@ from cnn_jax.config import ConfigError, near
 from cnn_jax.report import page
 from cnn_jax.report.curves import read_overlay
 from experiments import _launcher as launcher
+from experiments import _runs as runs
 
 KINDS = {"plain": "plain", "residual": "resnet"}
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(runs)
 flags.DEFINE_list("kinds", list(KINDS), "Networks: plain, residual.")
 flags.DEFINE_list("depths", ["8", "20", "44"], "Depths, each 6n+2.")
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds; a verdict needs three.")
@@ -30,15 +32,15 @@ def main() -> int:
     for kind in FLAGS.kinds:
         if kind not in KINDS:
             raise ConfigError(f"--kinds: unknown kind {kind!r}; {near(kind, KINDS)}")
-    names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in launcher.integers("depths")]
+    names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in runs.integers("depths")]
     if FLAGS.overlay:
         read_overlay(FLAGS.overlay)  # a file that cannot be drawn is told now, not after hours of training
     workdir = launcher.path(FLAGS.workdir)
-    configs = launcher.configs({"model.name": names, "seed": launcher.integers("seeds")}, workdir)
+    configs = runs.configs({"model.name": names, "seed": runs.integers("seeds")}, workdir)
     if FLAGS.plan:
-        print(sweep.plan(configs, workdir, launcher.settings()))
+        print(sweep.plan(configs, workdir, runs.settings()))
         return 0
-    outcomes = sweep.run(configs, workdir, launcher.settings())
+    outcomes = sweep.run(configs, workdir, runs.settings())
     print(page.write(workdir, FLAGS.overlay))
     return int(any(outcome.error for outcome in outcomes))
 

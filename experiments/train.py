@@ -12,8 +12,10 @@ from cnn_jax import runner, sweep
 from cnn_jax.config import ConfigError
 from cnn_jax.train.optimizer import decay_table
 from experiments import _launcher as launcher
+from experiments import _runs as runs
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(runs)
 flags.DEFINE_string("model", "resnet20", "Network: plain or resnet, and a depth 6n+2.")
 flags.DEFINE_integer("seed", 0, "Seed of the initial values, the order of the data and the augmentation.")
 flags.DEFINE_string("workdir", "runs/train", "Where the run folder goes.")
@@ -23,11 +25,11 @@ flags.DEFINE_string(
 
 
 def main() -> None:
-    settings = launcher.settings()
+    settings = runs.settings()
     if settings.seeds_in_parallel:
         raise ConfigError("--seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep")
     workdir = launcher.path(FLAGS.workdir)
-    (config,) = launcher.configs({"model.name": [FLAGS.model], "seed": [FLAGS.seed]}, workdir)
+    (config,) = runs.configs({"model.name": [FLAGS.model], "seed": [FLAGS.seed]}, workdir)
     folder = workdir / (FLAGS.run or sweep.run_name(config))
     print(decay_table(runner.initial_parameters(config, settings), config.optim))
     result = runner.run_one(config, folder, settings)

@@ -1,13 +1,15 @@
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from cnn_jax import models
 from cnn_jax.benchmark import convolutions, growth
-from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, measure, table
+from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, measure, require_peer, table
 from cnn_jax.benchmark.turns import BenchmarkError, Side, Workload, take_turns
 from cnn_jax.models.macs import count_macs
 
@@ -129,6 +131,25 @@ def test_a_crooked_cost_says_so():
 def test_table_has_a_line_a_model():
     lines = table([measurement(20), measurement(110)]).splitlines()
     assert re.search(r"resnet110 .* 9\.0 / 4\.0 .* 1100 .* 50%", lines[2])
+
+
+def test_the_page_writes_its_table(tmp_path):
+    flags = ["--models=plain8", "--batch_size=8", "--image_size=8", "--width=4", "--steps=4", "--noprogress"]
+    command = [sys.executable, "-m", "experiments.benchmark", *flags, f"--workdir={tmp_path}/out"]
+    done = subprocess.run([*command, f"--profile={tmp_path}/trace"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert line["parameters"] == 5_006 and line["peer"] is None
+    assert line["first_step_warm"] < line["first_step_cold"]
+    assert 0 < line["peak_share"] < 1
+    assert (tmp_path / "out" / "benchmark.csv").read_text().count("\n") == 2
+    assert list(tmp_path.glob("trace/plain8/**/perfetto_trace.json.gz"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
+def test_a_missing_peer_is_one_line():
+    with pytest.raises(BenchmarkError, match="PyTorch is not installed; EXTRAS=bench"):
+        require_peer("torch")
 
 
 def test_convolution_shapes_are_timed():

@@ -23,7 +23,7 @@ def launch(page, *flags, **environment):
 
 
 def test_every_page_is_short_and_says_what_it_is_for():
-    assert set(pages()) == {"depth_sweep", "report", "train"}
+    assert set(pages()) == {"benchmark", "depth_sweep", "report", "train"}
     for page, line in pages().items():
         assert len(line) > 30
         assert len((ROOT / "experiments" / f"{page}.py").read_text().splitlines()) <= 60

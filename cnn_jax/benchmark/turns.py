@@ -57,6 +57,11 @@ class Workload:
         return generator.integers(0, 256, shape, np.uint8), generator.integers(0, 10, count, np.int32)
 
 
+def cpu_threads() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Side:
     """A running side: `facts` it told when it was ready, and `ask` for more."""
 
