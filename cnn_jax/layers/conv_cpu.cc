@@ -117,12 +117,12 @@ void KernelTile(const float* input, const int32_t* offsets, int64_t pixels, cons
 template <int n>
 using Constant = std::integral_constant<int, n>;
 
-// Calls tile(n as a constant, first) for first = 0, n, 2 n, ...: tiles of `largest`, and a smaller one for the rest.
+// Calls tile(n as a constant, first) for first = 0, n, 2 n, ...: tiles of `largest`, and of halves of it for the rest.
 template <int largest, typename Tile>
 void Tiles(int64_t count, const Tile& tile, int64_t first = 0) {
   for (; first + largest <= count; first += largest) tile(Constant<largest>(), first);
   if constexpr (largest > 1) {
-    if (first < count) Tiles<largest - 1>(count, tile, first);
+    if (first < count) Tiles<largest / 2>(count, tile, first);
   }
 }
 
