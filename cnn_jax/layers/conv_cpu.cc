@@ -36,6 +36,7 @@ constexpr int kLanes = 4;
 constexpr int kPanel = 2 * kLanes;           // channels in a tile, or half of it where no more are left
 constexpr int kSums = 12;                    // vectors of sums in a tile: what 16 registers hold beside the operands
 constexpr int64_t kBlockBytes = 64 * 1024;   // of input and output worked on together, to stay in a core's cache
+constexpr int64_t kBlockPixels = 128;        // at least, of a block of a kernel gradient
 constexpr int64_t kParts = 16;               // sums over the batch of a kernel gradient, added in order
 constexpr int64_t kPartFloats = 1 << 22;     // memory for them
 
@@ -156,9 +157,9 @@ struct Border {
 struct Blocks {
   int64_t rows, images, per_image, count;
 
-  Blocks(int64_t batch, int64_t height, int64_t row_bytes) {
-    rows = std::clamp<int64_t>(kBlockBytes / row_bytes, 1, height);
-    images = rows < height ? 1 : std::clamp<int64_t>(kBlockBytes / (height * row_bytes), 1, batch);
+  Blocks(int64_t batch, int64_t height, int64_t row_bytes, int64_t block_bytes) {
+    rows = std::clamp<int64_t>(block_bytes / row_bytes, 1, height);
+    images = rows < height ? 1 : std::clamp<int64_t>(block_bytes / (height * row_bytes), 1, batch);
     per_image = (height + rows - 1) / rows;
     count = (batch + images - 1) / images * per_image;
   }
@@ -220,7 +221,7 @@ void Correlate(ffi::ThreadPool& pool, const float* input, const Map& in, const B
   const Window window = {y.taps, x.taps * in.channels, row_floats};
   const int64_t panel_floats = y.taps * window.length * kPanel;
   const int64_t bytes = (y.stride * row_floats + x.count * out.channels) * sizeof(float);
-  const Blocks blocks(in.batch, y.count, bytes);
+  const Blocks blocks(in.batch, y.count, bytes, kBlockBytes);
   Parallel(pool, blocks.count, [&](int64_t block) {
     const auto range = blocks.At(block, in.batch, y.count);
     const int64_t rows = (range.rows - 1) * y.stride + y.taps;
@@ -298,12 +299,16 @@ ffi::Error KernelGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> input, ffi
   const Map in = MapOf(input.dimensions()), out = MapOf(cotangent.dimensions()), f = MapOf(gradient->dimensions());
   const Border border = {padding, padding, padding, padding};
   const int64_t width = in.width + 2 * padding, row_floats = width * in.channels, length = f.height * in.channels;
-  const int64_t floats = RoundUp(out.channels, kPanel) * f.batch * length;
-  const Blocks blocks(in.batch, out.height, (stride * row_floats + out.width * kPanel) * sizeof(float));
+  const int64_t panels = (out.channels + kPanel - 1) / kPanel, panel_floats = f.batch * length * kPanel;
+  const int64_t floats = panels * panel_floats;
+  const int64_t row_bytes = (stride * row_floats + out.width * kPanel) * sizeof(float);
+  // Every block is added to the whole sum, so a block of wide maps must not have too few pixels.
+  const Blocks blocks(in.batch, out.height, row_bytes, std::max(kBlockBytes, kBlockPixels * row_bytes / out.width));
   const int64_t parts = std::clamp<int64_t>(kPartFloats / floats, 1, std::min(kParts, blocks.count));
+  const int64_t groups = std::clamp<int64_t>(kParts / parts, 1, panels);  // of panels, where parts alone are few
   std::vector<float> sums(parts * floats);
-  Parallel(pool, parts, [&](int64_t part) {
-    float* sum = sums.data() + part * floats;
+  Parallel(pool, parts * groups, [&](int64_t unit) {
+    const int64_t part = unit / groups, group = unit % groups;
     thread_local std::vector<int32_t> offsets;
     thread_local std::vector<float> input_buffer, panel;
     for (int64_t block = part * blocks.count / parts; block < (part + 1) * blocks.count / parts; ++block) {
@@ -318,24 +323,29 @@ ffi::Error KernelGradient(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> input, ffi
           for (int64_t j = 0; j < out.width; ++j)
             offsets.push_back((n * rows + i * stride) * row_floats + j * stride * in.channels);
       panel.resize(std::max<size_t>(panel.size(), offsets.size() * kPanel));
-      for (int64_t d = 0; d < out.channels; d += kPanel) {
-        const int64_t count = std::min<int64_t>(kPanel, out.channels - d);
+      for (int64_t p = group * panels / groups; p < (group + 1) * panels / groups; ++p) {
+        const int64_t count = std::min<int64_t>(kPanel, out.channels - p * kPanel);
         for (size_t m = 0; m < offsets.size(); ++m)
-          std::memcpy(&panel[m * kPanel], g + m * out.channels + d, count * sizeof(float));
+          std::memcpy(&panel[m * kPanel], g + m * out.channels + p * kPanel, count * sizeof(float));
+        float* sum = sums.data() + part * floats + p * panel_floats;
         for (int64_t i = 0; i < f.batch; ++i)
           PanelTiles(count, length, [&](auto vectors, auto size, int64_t k) {
             KernelTile<vectors, size>(x + i * row_floats + k, offsets.data(), offsets.size(), panel.data(),
-                                      sum + (d / kPanel * f.batch * length + i * length + k) * kPanel);
+                                      sum + (i * length + k) * kPanel);
           });
       }
     }
   });
-  float* to = gradient->typed_data();
-  for (int64_t k = 0; k < f.batch * length; ++k)
-    for (int64_t d = 0; d < out.channels; ++d, ++to) {
-      *to = 0;
-      for (int64_t part = 0; part < parts; ++part) *to += sums[part * floats + (d / kPanel * f.batch * length + k) * kPanel + d % kPanel];
+  Parallel(pool, panels, [&](int64_t p) {
+    const int64_t count = std::min<int64_t>(kPanel, out.channels - p * kPanel);
+    for (int64_t k = 0; k < f.batch * length; ++k) {
+      const float* from = sums.data() + p * panel_floats + k * kPanel;
+      Vector total[2] = {};
+      for (int64_t part = 0; part < parts; ++part, from += floats)
+        for (int v = 0; v < 2; ++v) total[v] += Load(from + v * kLanes);
+      std::memcpy(gradient->typed_data() + k * out.channels + p * kPanel, total, count * sizeof(float));
     }
+  });
   return ffi::Error::Success();
 }
 
