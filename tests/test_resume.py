@@ -205,8 +205,10 @@ def sweep_ends(command, workdir, devices):
 def test_seeds_in_parallel_are_saved_and_go_on(digits_dir, tmp_path):
     """Stopped on two devices, they end as undisturbed runs on one, whether they go on there or on two again."""
     together, alone = tmp_path / "together", tmp_path / "alone"
-    command = sweep_command(digits_dir, together, "--seeds_in_parallel", "--checkpoint_seconds=0")
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = sweep_command(digits_dir, together, "--seeds_in_parallel")
+    process = subprocess.Popen(
+        [*command, "--checkpoint_seconds=0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 200
     while sum(any(folder.glob("checkpoints/[3-9]")) for folder in together.glob("plain8-*")) < 2:
         assert process.poll() is None and time.monotonic() < deadline
