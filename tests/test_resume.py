@@ -129,17 +129,16 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, tm
     checkpoints = tmp_path / "run" / "checkpoints"
     steps = sorted(int(path.name) for path in checkpoints.iterdir())
     assert len(steps) == KEPT
-    largest = max((checkpoints / str(steps[-1])).rglob("d/*"), key=lambda path: path.stat().st_size)
-    content = largest.read_bytes()
-    middle = len(content) // 2
-    changed = {
-        "truncated": content[:middle],
-        "emptied": b"",
-        "flipped": content[:middle]
-        + bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
-        + content[middle + 64 :],
-    }
-    largest.write_bytes(changed[damage])
+    # All of its files: of one alone, the part that is hit may hold what was written over later.
+    for path in (checkpoints / str(steps[-1])).rglob("d/*"):
+        content = path.read_bytes()
+        middle, inverted = len(content) // 2, bytes(byte ^ 0xFF for byte in content)
+        changed = {
+            "truncated": content[:middle],
+            "emptied": b"",
+            "flipped": content[:middle] + inverted[middle : middle + 64] + content[middle + 64 :],
+        }
+        path.write_bytes(changed[damage])
     said = run(digits_dir, tmp_path)
     assert f"checkpoint {steps[-1]} is damaged" in said and "going back to the one before" in said
     assert (tmp_path / "run" / "checkpoints_damaged" / str(steps[-1])).exists()
