@@ -4,7 +4,8 @@
 # ./launch.sh NAME [flags]    sets up .venv on first use, then runs python -m experiments.NAME
 # ./launch.sh test [args]     sets up the test extras, then runs ruff, the type checker and pytest
 #
-# PYTHON=python3.13  the interpreter to make .venv with       EXTRAS=cuda  extras to install: cuda or tpu
+# PYTHON=python3.13  the interpreter to make .venv with       EXTRAS=cuda  extras to install: cuda, tpu or bench
+# CXX=clang++        the compiler of the CPU kernels          CNN_JAX_NATIVE=0  XLA's own convolutions in their place
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
