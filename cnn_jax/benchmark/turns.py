@@ -86,11 +86,12 @@ class Side:
         self.process.communicate()
 
     def answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None and self.process.stderr is not None
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            lines = self.process.stderr.read().strip().splitlines() or ["no message"]
-            raise BenchmarkError(f"{self.module} ended with exit status {self.process.wait()}: {lines[-1]}")
+            _, errors = self.process.communicate()
+            status, lines = self.process.returncode, errors.strip().splitlines() or ["no message"]
+            raise BenchmarkError(f"{self.module} ended with exit status {status}: {lines[-1]}")
         return json.loads(line)
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
