@@ -24,6 +24,7 @@ from cnn_jax.train.devices import Layout
 def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
     """Compiles the step and takes the first one."""
     settings, layout = configure(workload), devices.choose(workload.parallel, workload.devices)
+    devices.check(settings, layout)
     image, label = workload.examples()
     dataset = Dataset("random", {"train": {"image": image, "label": label}}, 10, "random")
     task = classification.make_task(settings, dataset, layout.axis_name)
