@@ -19,17 +19,34 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Model:
+    """The network and its own settings; None is the network's own value, `models.complete` puts it in its place.
+
+    What a family does not have stays None, and is an error if set.
+    """
+
     name: str = "resnet20"
-    width: int = 16
-    """Channels of the first stage."""
-    shortcut_option: str = "A"
-    """Where a shortcut changes shape: A pads with zero channels, B projects by a 1x1 convolution."""
-    zero_channels: str = "after"
+    image_size: int | None = None
+    """Pixels a side of the images it is built for; None is what it is given."""
+    stem: str | None = None
+    """How it begins and pools: paper, or what smaller images ask for (see its class); None is by image_size."""
+    width: int | None = None
+    """Channels of the first stage; all others are in proportion."""
+    shortcut_option: str | None = None
+    """Where the shape changes, A pads with zero channels and B projects by a 1x1 convolution; C projects everywhere."""
+    zero_channels: str | None = None
     """Where option A puts its zero channels: after, or half on each_side."""
-    bn_group: int | str = "global"
+    stride_in: str | None = None
+    """Which convolution of a bottleneck has the stride: 1x1 (v1, the paper's) or 3x3 (v1.5)."""
+    bn_group: int | str | None = None
     """Examples that share batch-norm statistics: global (the whole batch), device (one device's share), or a number."""
-    bn_momentum: float = 0.9
-    scan: bool = False
+    bn_momentum: float | None = None
+    dropout: float | None = None
+    """Probability that a unit is dropped."""
+    output: str | None = None
+    """LeNet-5's last layer: rbf (the paper's) or dense."""
+    initialization: str | None = None
+    """How parameters begin: one of layers.initializers.INITIALIZATIONS."""
+    scan: bool | None = None
     """Blocks of a stage after its first are one compiled block, scanned: it bounds compile time. For accelerators; slow
     on CPU. It changes the numbers by rounding alone."""
 
@@ -41,6 +58,12 @@ class Data:
     """Training examples held out as the validation split."""
     average_pool: int = 1
     """Pixels a side of the squares whose averages the network sees; 1 is the image itself."""
+    canvas: int = 0
+    """Pixels a side of the black canvas on which each image is centred; 0 is no canvas."""
+    mean: tuple[float, ...] = ()
+    """What is subtracted from images in [0, 1], a number a channel or one for all; none is the mean training image."""
+    std: tuple[float, ...] = ()
+    """What they are then divided by, likewise; none is 1."""
     pad: int = 4
     """Pixels of padding before the random crop back to size; 0 is no crop."""
     flip: bool = True
@@ -58,6 +81,9 @@ class Optim:
     warmup_learning_rate: float = 0.01
     momentum: float = 0.9
     nesterov: bool = False
+    rate_inside: bool = False
+    """Where the learning rate stands: inside the momentum, v := momentum v + rate g, w := w - v, as AlexNet and Caffe
+    have it, or outside, v := momentum v + g, w := w - rate v. The two differ after the rate has changed."""
     weight_decay: float = 1e-4
     """Coupled (L2) decay: weight_decay * w is added to the gradient."""
     decayed: str = "kernels"
@@ -65,10 +91,21 @@ class Optim:
 
 
 @dataclass(frozen=True)
+class Loss:
+    criterion: str = "cross_entropy"
+    """cross_entropy, or map (maximum a posteriori, LeCun et al. 1998, eq. 9)."""
+    rubbish_penalty: float = 1.0
+    """map: j of eq. 9, the penalty of being of no class; it bounds how far wrong classes are pushed away."""
+    auxiliary_weight: float = 0.3
+    """What the cross entropy of each auxiliary head counts (Szegedy et al. 2015, Section 5)."""
+
+
+@dataclass(frozen=True)
 class Config:
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     optim: Optim = field(default_factory=Optim)
+    loss: Loss = field(default_factory=Loss)
     batch_size: int = 128
     steps: int = 64_000
     evaluations: int = 164
@@ -84,8 +121,11 @@ class Config:
 
 
 CHOICES = {
-    "model.shortcut_option": ("A", "B"),
+    "model.shortcut_option": ("A", "B", "C"),
     "model.zero_channels": ("after", "each_side"),
+    "model.stride_in": ("1x1", "3x3"),
+    "model.output": ("rbf", "dense"),
+    "loss.criterion": ("cross_entropy", "map"),
     "optim.decayed": ("kernels", "all"),
     "dtype": ("float32", "bfloat16"),
 }
@@ -93,13 +133,15 @@ POSITIVE = (
     "batch_size",
     "steps",
     "evaluations",
+    "model.image_size",
     "model.width",
     "data.average_pool",
+    "loss.rubbish_penalty",
     "optim.learning_rate",
     "optim.warmup_learning_rate",
 )
-NOT_NEGATIVE = ("seed", "data.validation", "data.pad", "optim.weight_decay")
-FRACTION = ("optim.warmup", "optim.momentum", "model.bn_momentum")
+NOT_NEGATIVE = ("seed", "data.validation", "data.pad", "data.canvas", "optim.weight_decay", "loss.auxiliary_weight")
+FRACTION = ("optim.warmup", "optim.momentum", "model.bn_momentum", "model.dropout")
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:
@@ -133,14 +175,18 @@ def _change(node: Any, path: Sequence[str], value: Any, full_path: str) -> Any:
 
 
 def _parse(text: str, kind: Any, path: str) -> Any:
+    kinds = set(typing.get_args(kind)) or {kind}
+    if type(None) in kinds and text.lower() == "none":
+        return None
     try:
         if typing.get_origin(kind) is tuple:
             item = typing.get_args(kind)[0]
             return tuple(item(value) for value in text.split(",") if value)
-        if kind is bool:
+        if bool in kinds:
             return {"true": True, "false": False}[text.lower()]
-        if kind == int | str:
+        if {int, str} <= kinds:
             return int(text) if text.lstrip("-").isdigit() else text
+        (kind,) = kinds - {type(None)}
         return kind(text)
     except (ValueError, KeyError) as error:
         name = kind.__name__ if isinstance(kind, type) else str(kind)
@@ -159,17 +205,17 @@ def near(name: str, known: Iterable[str]) -> str:
 
 def check(config: Config) -> Config:
     """The config itself; raises ConfigError where a value cannot be."""
-    values = flatten(config)
+    values = {path: value for path, value in flatten(config).items() if value is not None}
     for path, choices in CHOICES.items():
-        if values[path] not in choices:
+        if path in values and values[path] not in choices:
             raise ConfigError(f"{path}={values[path]}: choose from {', '.join(choices)}")
-    for path in POSITIVE:
+    for path in values.keys() & set(POSITIVE):
         if not values[path] > 0:
             raise ConfigError(f"{path}={values[path]}: must be above 0")
-    for path in NOT_NEGATIVE:
+    for path in values.keys() & set(NOT_NEGATIVE):
         if not values[path] >= 0:
             raise ConfigError(f"{path}={values[path]}: must not be negative")
-    for path in FRACTION:
+    for path in values.keys() & set(FRACTION):
         if not 0 <= values[path] < 1:
             raise ConfigError(f"{path}={values[path]}: must be at least 0 and below 1")
     boundaries = config.optim.boundaries
@@ -179,6 +225,8 @@ def check(config: Config) -> Config:
         )
     if boundaries and config.optim.warmup > boundaries[0]:
         raise ConfigError(f"optim.warmup={config.optim.warmup}: must end before the first of optim.boundaries")
+    if not all(deviation > 0 for deviation in config.data.std):
+        raise ConfigError(f"data.std={_show(config.data.std)}: must be above 0")
     group = config.model.bn_group
     if isinstance(group, str) and group not in ("global", "device"):
         raise ConfigError(f"model.bn_group={group}: choose from global, device, or a number of examples")

@@ -1,5 +1,6 @@
 """One named Config per published recipe, with its source."""
 
+import re
 from dataclasses import replace
 
 from cnn_jax.config import Config, ConfigError, Data, Model, near
@@ -16,21 +17,30 @@ PRESETS = {
     # The same recipe, without the mirror image of a digit, for the 20 passes of LeCun et al. 1998, Section III.
     "resnet_mnist": Config(data=Data(name="mnist", pad=2, flip=False), steps=9_375, evaluations=20),
 }
-FOR_DATASET = {"digits": "resnet_digits", "mnist": "resnet_mnist", "fashion_mnist": "resnet_mnist"}
+
+# The recipe of a model on a data set, where none is named: the first that fits both.
+FITTING = (
+    (r".*", r"digits", "resnet_digits"),
+    (r".*", r"(fashion_)?mnist", "resnet_mnist"),
+    (r".*", r".*", "resnet_cifar10"),
+)
 
 
-def get(name: str, dataset: str | None = None) -> Config:
-    """The preset, for `dataset`; `auto` is the dataset's own recipe. Raises ConfigError on an unknown name."""
+def get(name: str, dataset: str | None = None, model: str = "resnet20") -> Config:
+    """The preset, for `model` on `dataset`; `auto` is their own recipe. Raises ConfigError on an unknown name."""
     if name == "auto":
-        name = FOR_DATASET.get((dataset or "").partition(":")[0], "resnet_cifar10")
+        base = (dataset or "").partition(":")[0]
+        name = next(preset for net, data, preset in FITTING if re.fullmatch(net, model) and re.fullmatch(data, base))
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; {near(name, PRESETS)}")
     preset = PRESETS[name]
-    return replace(preset, data=replace(preset.data, name=dataset or preset.data.name))
+    return replace(
+        preset, data=replace(preset.data, name=dataset or preset.data.name), model=replace(preset.model, name=model)
+    )
 
 
-def with_warmup(config: Config, depth: int) -> Config:
+def with_warmup(config: Config, cifar_depth: int | None) -> Config:
     """The paper's warm-up for depth 110 and deeper: 400 of the 64k steps at 0.01 (He et al. 2016, 4.2)."""
-    if depth < 110:
+    if cifar_depth is None or cifar_depth < 110:
         return config
     return replace(config, optim=replace(config.optim, warmup=400 / 64_000, warmup_learning_rate=0.01))

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_jax import classification
 from cnn_jax import config as config_lib
-from cnn_jax import models
 from cnn_jax.config import Config, ConfigError
+from cnn_jax.data import Dataset
 from cnn_jax.runner import Outcome, Settings, execute, prepare
 from cnn_jax.train import devices, record, timing
 from cnn_jax.train.devices import Layout
@@ -33,16 +34,16 @@ def with_epochs(config: Config, epochs: float, examples: int) -> Config:
     return config_lib.change(config, "evaluations", max(1, round(epochs)))
 
 
-def resolve(config: Config, layout: Layout) -> Config:
-    """The config with a `device` batch-norm group turned into a number of examples.
+def resolve(config: Config, layout: Layout, dataset: Dataset) -> Config:
+    """The config as it will be recorded: the network's own settings filled in, a `device` group a number of examples.
 
-    Raises ConfigError where the model, the batch or the group cannot be on these devices.
+    Raises ConfigError where the model, the batch or the group cannot be on this data or these devices.
     """
-    models.parse(config.model.name)
+    config = classification.complete(config, dataset)
     if config.model.bn_group == "device":
         config = config_lib.change(config, "model.bn_group", max(1, config.batch_size // len(layout.devices)))
     devices.check(config, layout)
-    return config
+    return config_lib.check(config)
 
 
 def run_name(config: Config) -> str:

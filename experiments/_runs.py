@@ -10,8 +10,9 @@ from absl import flags
 
 from cnn_jax import config, presets, sweep
 from cnn_jax.config import Config, ConfigError
-from cnn_jax.models import parse
+from cnn_jax.models import build, cifar_depth
 from cnn_jax.runner import Settings, load
+from cnn_jax.train import devices
 from cnn_jax.train.record import require_writable
 from experiments import _network
 
@@ -44,26 +45,27 @@ def settings() -> Settings:
     )
 
 
-def configs(axes: Mapping[str, Sequence[Any]], workdir: Path) -> list[Config]:
-    """One checked config for each cell of the axes: preset, then data set flags, then axes, then --set.
+def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: Path) -> list[Config]:
+    """One checked config for each model and cell of the axes: preset, then data set flags, then axes, then --set.
 
     Raises ConfigError, DataError or RecordError on whatever is wrong, before anything runs.
     """
-    flagged = {"data.validation": FLAGS.validation, "model.width": FLAGS.width}
-    base = presets.get(FLAGS.preset, FLAGS.dataset)
-    for path, value in flagged.items():
-        base = base if value is None else config.change(base, path, value)
-    cells = [presets.with_warmup(cell, parse(cell.model.name)[1]) for cell in sweep.grid(base, axes)]
-    cells = [config.override(cell, FLAGS.set) for cell in cells]
+    cells = []
+    for model in models:
+        base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
+        for path, value in {"data.validation": FLAGS.validation, "model.width": FLAGS.width}.items():
+            base = base if value is None else config.change(base, path, value)
+        cells += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
     layout = settings().layout
-    resolved = [sweep.resolve(cell, layout) for cell in cells]
+    for cell in cells:
+        build(cell.model.name)
+        devices.check(cell, layout)
     require_writable(workdir)
     dataset = load(cells[0].data.name, cells[0].data.validation, FLAGS.data_dir, FLAGS.download)
-    if FLAGS.epochs is None:
-        return resolved
-    examples = len(dataset.splits["train"]["label"])
-    cells = [config.override(sweep.with_epochs(cell, FLAGS.epochs, examples), FLAGS.set) for cell in cells]
-    return [sweep.resolve(cell, layout) for cell in cells]
+    if FLAGS.epochs is not None:
+        examples = len(dataset.splits["train"]["label"])
+        cells = [config.override(sweep.with_epochs(cell, FLAGS.epochs, examples), FLAGS.set) for cell in cells]
+    return [sweep.resolve(cell, layout, dataset) for cell in cells]
 
 
 def integers(flag: str) -> list[int]:

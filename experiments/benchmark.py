@@ -43,7 +43,7 @@ def main() -> None:
     sizes = (FLAGS.batch_size, FLAGS.image_size, FLAGS.width or 16, FLAGS.dtype, cpu_threads())
     workloads = [Workload(name, *sizes, FLAGS.parallel, FLAGS.devices, tuple(FLAGS.set)) for name in FLAGS.models]
     for workload in workloads:
-        models.parse(workload.model)
+        models.build(workload.model)
         configure(workload)
     profile = FLAGS.profile and launcher.path(FLAGS.profile)
     measured = measuring.measure_all(workloads, FLAGS.peer, FLAGS.steps, profile, FLAGS.progress)

@@ -36,7 +36,7 @@ def main() -> int:
     if FLAGS.overlay:
         read_overlay(FLAGS.overlay)  # a file that cannot be drawn is told now, not after hours of training
     workdir = launcher.path(FLAGS.workdir)
-    configs = runs.configs({"model.name": names, "seed": runs.integers("seeds")}, workdir)
+    configs = runs.configs(names, {"seed": runs.integers("seeds")}, workdir)
     if FLAGS.plan:
         print(sweep.plan(configs, workdir, runs.settings()))
         return 0

@@ -29,7 +29,7 @@ def main() -> None:
     if settings.seeds_in_parallel:
         raise ConfigError("--seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep")
     workdir = launcher.path(FLAGS.workdir)
-    (config,) = runs.configs({"model.name": [FLAGS.model], "seed": [FLAGS.seed]}, workdir)
+    (config,) = runs.configs([FLAGS.model], {"seed": [FLAGS.seed]}, workdir)
     folder = workdir / (FLAGS.run or sweep.run_name(config))
     print(decay_table(runner.initial_parameters(config, settings), config.optim))
     result = runner.run_one(config, folder, settings)

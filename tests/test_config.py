@@ -90,6 +90,8 @@ def test_every_field_changes_the_fingerprint():
             "nesterov": True,
             "bn_group": 32,
             "boundaries": (0.25,),
+            "mean": (0.5,),
+            "std": (0.5,),
             "dtype": "bfloat16",
         }
         choices = config_lib.CHOICES.get(path)

@@ -40,10 +40,10 @@ def test_epochs_are_turned_into_steps(base):
         sweep.with_epochs(base, 0, 1437)
 
 
-def test_a_device_group_is_a_devices_share(base):
+def test_a_device_group_is_a_devices_share(base, digits):
     config = change(base, "model.bn_group", "device")
-    assert sweep.resolve(config, devices.choose("jit", 1)).model.bn_group == 32
-    assert sweep.resolve(config, devices.choose("pmap", 2)).model.bn_group == 16
+    assert sweep.resolve(config, devices.choose("jit", 1), digits).model.bn_group == 32
+    assert sweep.resolve(config, devices.choose("pmap", 2), digits).model.bn_group == 16
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_a_device_group_is_a_devices_share(base):
         ("model.name", "plain9", "depth 9 is not 6n\\+2"),
     ],
 )
-def test_what_cannot_be_run_on_two_devices(base, path, value, message):
+def test_what_cannot_be_run_on_two_devices(base, path, value, message, digits):
     with pytest.raises(ConfigError, match=message):
-        sweep.resolve(change(base, path, value), devices.choose("pmap", 2))
+        sweep.resolve(change(base, path, value), devices.choose("pmap", 2), digits)
 
 
 def test_too_many_devices():
@@ -111,13 +111,13 @@ def ends(folder):
     return (folder / "metrics.jsonl").read_bytes(), meta["digest"]
 
 
-def test_seeds_in_parallel_give_the_numbers_of_one_device(base, tmp_path, settings, monkeypatch):
+def test_seeds_in_parallel_give_the_numbers_of_one_device(base, tmp_path, settings, monkeypatch, digits):
     """Three seeds of two nets on two devices: one is always queued. A batch-norm group is still the whole batch."""
     in_parallel = settings._replace(seeds_in_parallel=True, devices=2, parallel="auto")
     base = override(base, ["model.bn_group=device", "data.pad=1", "data.flip=true"])
     configs = sweep.grid(base, {"model.name": ["plain8", "resnet8"], "seed": [0, 1, 2]})
-    resolved = [sweep.resolve(config, settings.layout) for config in configs]
-    assert [sweep.resolve(config, in_parallel.layout) for config in configs] == resolved
+    resolved = [sweep.resolve(config, settings.layout, digits) for config in configs]
+    assert [sweep.resolve(config, in_parallel.layout, digits) for config in configs] == resolved
     loaded, load = [], runner.data.load
     monkeypatch.setattr(runner.data, "load", lambda *a, **k: (loaded.append(a), load(*a, **k))[1])
     runner.load.cache_clear()

@@ -58,7 +58,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
 
     taken, begun = 0, time.perf_counter()
     steps(0)
-    network = models.build(settings.model.name, num_classes=10, width=settings.model.width)
+    network = models.build(settings.model.name, num_classes=10, **models.settings(settings.model))
     facts = {
         "first_step_seconds": time.time() - workload.started,
         "compile_seconds": time.perf_counter() - begun,

@@ -34,9 +34,17 @@ def pixel_mean(images: np.ndarray) -> np.ndarray:
     return (total / (255 * len(images))).astype(np.float32)
 
 
-def standardize(image: jax.Array, mean: jax.Array | np.ndarray) -> jax.Array:
-    """`image / 255 - mean`: uint8 (B, H, W, C) and float32 (H, W, C) in [0, 1] to float32 (B, H, W, C)."""
-    return image.astype(jnp.float32) / 255 - mean[None]
+def standardize(image: jax.Array, mean: jax.Array | np.ndarray, std: jax.Array | np.ndarray | float = 1.0) -> jax.Array:
+    """`(image / 255 - mean) / std`: uint8 (B, H, W, C) to float32; mean and std are (H, W, C), (C,) or (1,)."""
+    mean, std = (jnp.asarray(value).reshape((1,) * (4 - np.ndim(value)) + np.shape(value)) for value in (mean, std))
+    return (image.astype(jnp.float32) / 255 - mean) / std
+
+
+def on_canvas(image: jax.Array | np.ndarray, size: int) -> jax.Array:
+    """(B, H, W, C) in the middle of black images (B, size, size, C)."""
+    margins = [(size - length) // 2 for length in image.shape[1:3]]
+    padding = [(before, size - length - before) for before, length in zip(margins, image.shape[1:3], strict=True)]
+    return jnp.pad(image, [(0, 0), *padding, (0, 0)])
 
 
 def average_pool(image: jax.Array, size: int) -> jax.Array:

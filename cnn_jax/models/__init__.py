@@ -1,31 +1,97 @@
 """Architectures by name; every network returns `(logits, endpoints)`."""
 
+import dataclasses
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flax import linen as nn
 
-from cnn_jax.config import ConfigError, near
+from cnn_jax.config import ConfigError, Model, near
+from cnn_jax.layers.initializers import INITIALIZATIONS
 from cnn_jax.models.resnet import ResNet
 
-MODELS: dict[str, dict[str, Any]] = {"plain": {"residual": False}, "resnet": {"residual": True}}
+MODELS: dict[str, Callable[..., nn.Module]] = {}
+"""Every network but the open-ended CIFAR family, by name."""
+
+CIFAR_FAMILY = {"plain": partial(ResNet, residual=False), "resnet": ResNet}
 """The CIFAR family by the letters of its names, `plain20`, `resnet20`, ..., for any depth 6n + 2."""
 
 
 def build(name: str, **changes: Any) -> nn.Module:
-    """`build("resnet20", num_classes=10)`; raises ConfigError on an unknown name or a depth that is not 6n + 2."""
-    family, depth = parse(name)
-    arguments = MODELS[family] | changes
-    return ResNet(depth=depth, **arguments)
+    """The network, at the paper's values but for `changes`: `build("resnet20", num_classes=10)`.
+
+    With `image_size` and no `stem`, the stem is the one for images of that size, see `stem_for`.
+
+    Raises ConfigError on an unknown name or field, or images too small.
+    """
+    constructor = find(name)
+    for field in changes.keys() - fields(constructor).keys():
+        raise ConfigError(f"{name} has no model.{field}; {near(field, fields(constructor))}")
+    if changes.get("initialization", "he") not in INITIALIZATIONS:
+        raise ConfigError(f"model.initialization={changes['initialization']}: choose from {', '.join(INITIALIZATIONS)}")
+    if changes.get("stem") is None:
+        changes["stem"] = stem_for(name, changes.get("image_size", fields(constructor)["image_size"]))
+    elif changes["stem"] not in module(constructor).STEMS:
+        raise ConfigError(f"model.stem={changes['stem']}: {name} has {', '.join(module(constructor).STEMS)}")
+    return constructor(**changes)
 
 
-def parse(name: str) -> tuple[str, int]:
-    """`"resnet20"` -> `("resnet", 20)`; raises ConfigError on an unknown name or a depth that is not 6n + 2."""
-    match = re.fullmatch(r"([a-z]+)(\d+)", name)
-    if not match or match[1] not in MODELS:
-        raise ConfigError(f"unknown model {name!r}; {near(name, [f'{family}20' for family in MODELS])}")
-    depth = int(match[2])
+def complete(model: Model, image_size: int) -> Model:
+    """The settings with the network's own values where they were None; `image_size` is that of the data.
+
+    Raises ConfigError on an unknown name, a setting the network does not have, or images too small.
+    """
+    known = fields(find(model.name))
+    given = {name: value for name, value in vars(model).items() if value is not None and name != "name"}
+    given = {"image_size": image_size} | given
+    network = build(model.name, **given)
+    return dataclasses.replace(
+        model, **{name: getattr(network, name) for name in vars(model).keys() & known.keys() if name != "name"}
+    )
+
+
+def settings(model: Model) -> dict[str, Any]:
+    """What `build` takes of the settings: all but the name and what is None."""
+    return {name: value for name, value in vars(model).items() if value is not None and name != "name"}
+
+
+def stem_for(name: str, image_size: int) -> str:
+    """The stem of a network for images of `image_size` pixels a side. Raises ConfigError where they are too small."""
+    stems: dict[str, int] = module(find(name)).STEMS
+    for stem, smallest in stems.items():
+        if image_size >= smallest:
+            return stem
+    raise ConfigError(f"{name} takes images of {min(stems.values())} pixels or more a side; these are {image_size}")
+
+
+def find(name: str) -> Callable[..., nn.Module]:
+    """What makes the network; raises ConfigError on an unknown name or a depth that is not 6n + 2."""
+    if name in MODELS:
+        return MODELS[name]
+    depth = cifar_depth(name)
+    if depth is None:
+        raise ConfigError(f"unknown model {name!r}; {near(name, [*MODELS, 'plain20', 'resnet20'])}")
     if depth < 8 or depth % 6 != 2:
         lower = max(8, depth - (depth - 2) % 6)
         raise ConfigError(f"model {name}: depth {depth} is not 6n+2; the nearest are {lower} and {lower + 6}")
-    return match[1], depth
+    return partial(CIFAR_FAMILY[name.rstrip("0123456789")], depth=depth)
+
+
+def cifar_depth(name: str) -> int | None:
+    """20 of `plain20` and `resnet20`; None of a name that is not of the CIFAR family."""
+    match = re.fullmatch(r"(plain|resnet)(\d+)", name)
+    return int(match[2]) if match and name not in MODELS else None
+
+
+def module(constructor: Callable[..., nn.Module]) -> Any:
+    """The class that a constructor, it itself or a partial of it, makes."""
+    return module(constructor.func) if isinstance(constructor, partial) else constructor
+
+
+def fields(constructor: Callable[..., nn.Module]) -> dict[str, Any]:
+    """The fields that can be changed, with their values."""
+    own = {field.name: field.default for field in dataclasses.fields(module(constructor))}
+    fixed = constructor.keywords if isinstance(constructor, partial) else {}
+    return {name: value for name, value in (own | fixed).items() if name not in ("parent", "name")}

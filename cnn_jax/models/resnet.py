@@ -5,7 +5,7 @@ He et al. 2016, Section 4.2 (https://arxiv.org/abs/1512.03385): 6n + 2 layers, t
 
 import operator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -78,23 +78,30 @@ class ResNet(nn.Module):
       depth: 6n + 2 weighted layers.
       num_classes: classes.
       residual: False is the plain twin.
+      image_size, stem: any size has the paper's stem, a 3x3 convolution.
       width: channels of the first stage; the second and third have two and four times as many.
       shortcut_option: "A" or "B" of Section 3.3, where the shape changes.
       zero_channels: option A's zeros "after" or half on "each_side".
       bn_group, bn_momentum, axis_name: see BatchNorm.
+      initialization: see INITIALIZATIONS.
       dtype: compute type.
       scan: compile a stage's blocks after its first as one, scanned over their variables, see `stack_blocks`. It keeps
         compile time from growing with depth; it is for accelerators, a CPU runs it slowly.
     """
 
-    depth: int
-    num_classes: int
+    STEMS: ClassVar[dict[str, int]] = {"paper": 1}
+
+    depth: int = 20
+    num_classes: int = 10
     residual: bool = True
+    image_size: int = 32
+    stem: str = "paper"
     width: int = 16
     shortcut_option: str = "A"
     zero_channels: str = "after"
     bn_group: int | str = "global"
     bn_momentum: float = 0.9
+    initialization: str = "he"
     axis_name: str | None = None
     dtype: Any = jnp.float32
     scan: bool = False

@@ -12,12 +12,11 @@ from cnn_jax.config import Optim
 
 
 def make(optim: Optim, steps: int) -> optax.GradientTransformation:
-    """SGD as He et al. 2016 ran it: v := momentum v + (gradient + weight_decay w), w := w - rate v."""
-    return optax.chain(
-        optax.add_decayed_weights(optim.weight_decay, mask=lambda params: decay_mask(params, optim.decayed)),
-        optax.trace(optim.momentum, optim.nesterov),
-        optax.scale_by_learning_rate(schedule(optim, steps)),
-    )
+    """SGD: v := momentum v + (gradient + weight_decay w), w := w - rate v, or with the rate inside the momentum."""
+    decay = optax.add_decayed_weights(optim.weight_decay, mask=lambda params: decay_mask(params, optim.decayed))
+    momentum = optax.trace(optim.momentum, optim.nesterov)
+    rate = optax.scale_by_learning_rate(schedule(optim, steps))
+    return optax.chain(decay, rate, momentum) if optim.rate_inside else optax.chain(decay, momentum, rate)
 
 
 def pieces(optim: Optim, steps: int) -> tuple[list[float], list[int]]:
