@@ -16,9 +16,11 @@ class Task(NamedTuple):
         `loss` and `error` over the examples, with their `count`.
       evaluate: `(variables, batch) -> sums` over the batch's real examples.
       unit: what an example is called.
+      facts: what result.json is to hold of the network itself, for instance its multiply-accumulates; asked at the end.
     """
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
     evaluate: Callable[..., Any]
     unit: str
+    facts: Callable[[], dict[str, Any]] = dict
