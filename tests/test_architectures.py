@@ -14,7 +14,9 @@ def write_run(workdir, model, seed, test_error, macs):
     folder.mkdir()
     config = {"model": {"name": model, "stem": "small", "image_size": 8, "width": 4}, "data": {"name": "digits"}}
     result = {"parameters": 100, "macs": macs, "train_error": 0.1, "test_error": test_error, "seconds": 2.0}
-    metrics = [{"step": step, "epoch": step, "test_error": test_error * 2 / step, "train_error": 0.5} for step in (1, 2)]
+    metrics = [
+        {"step": step, "epoch": step, "test_error": test_error * 2 / step, "train_error": 0.5} for step in (1, 2)
+    ]
     (folder / "config.json").write_text(json.dumps(config | {"seed": seed}))
     (folder / "result.json").write_text(json.dumps(result))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
