@@ -10,9 +10,12 @@ from flax import linen as nn
 
 from cnn_jax.config import ConfigError, Model, near
 from cnn_jax.layers.initializers import INITIALIZATIONS
+from cnn_jax.models.googlenet import GoogLeNet, GoogLeNetBN
 from cnn_jax.models.resnet import IMAGENET, CifarResNet, ImageNetResNet
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "googlenet": GoogLeNet,
+    "googlenet_tv": GoogLeNetBN,
     "plain18": partial(ImageNetResNet, depth=18, residual=False),
     "plain34": partial(ImageNetResNet, depth=34, residual=False),
     "resnet18": partial(ImageNetResNet, depth=18),
