@@ -80,13 +80,10 @@ def ten_crop(image: jax.Array, size: int) -> jax.Array:
 
 
 def squares(image: jax.Array) -> list[jax.Array]:
-    """Left, middle and right square of a landscape, top, middle and bottom of a portrait, (B, S, S, C); S = min(H, W).
-
-    Of a square image the three are one, given once: an average over crops is the same.
-    """
+    """Left, middle and right square of a landscape, top, middle and bottom of a portrait, (B, S, S, C); S = min(H, W)."""
     height, width = image.shape[1:3]
     side, slack = min(height, width), abs(height - width)
-    starts = (0, round(slack / 2), slack) if slack else (0,)
+    starts = (0, round(slack / 2), slack)
     return [crop(image, 0, start, side) if width > height else crop(image, start, 0, side) for start in starts]
 
 
@@ -96,10 +93,11 @@ def scales_144(size: int) -> tuple[int, ...]:
 
 
 def crops_144(image: jax.Array, size: int, scales: tuple[int, ...] = (), by: Interpolation = LIKE_PIL) -> jax.Array:
-    """(B, 144, size, size, C), or (B, 48, size, size, C) of square images, whose three squares are one.
+    """(B, 144, size, size, C), or of square images (B, 48, size, size, C).
 
-    At each scale, of each square: four corners, the middle and the whole square resized, and their mirror images
-    (Szegedy et al. 2015, Section 7: 4 x 3 x 6 x 2).
+    At each scale, of each of the three squares: four corners, the middle and the whole square resized, and their mirror
+    images (Szegedy et al. 2015, Section 7: 4 x 3 x 6 x 2). Of a square image the three squares are one, and given once:
+    the average is the same.
 
     Args:
       image: (B, H, W, C).
@@ -107,9 +105,9 @@ def crops_144(image: jax.Array, size: int, scales: tuple[int, ...] = (), by: Int
       scales: short sides that the image is resized to, each at least `size`; none are `scales_144(size)`.
       by: how it is resized.
     """
-    crops = []
+    crops, different = [], 1 if image.shape[1] == image.shape[2] else 3
     for scale in scales or scales_144(size):
-        for square in squares(resize_short_side(image, scale, by)):
+        for square in squares(resize_short_side(image, scale, by))[:different]:
             crops += [*five_crop(square, size), resize(square, size, size, by)]
     stacked = jnp.stack([one.astype(jnp.result_type(*crops)) for one in crops], axis=1)
     return jnp.concatenate([stacked, mirror(stacked)], axis=1)
