@@ -53,7 +53,7 @@ def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: P
     cells = []
     for model in models:
         base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
-        for path, value in {"data.validation": FLAGS.validation, "model.width": FLAGS.width}.items():
+        for path, value in {"data.validation": FLAGS.validation, "model.width": width(model)}.items():
             base = base if value is None else config.change(base, path, value)
         cells += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
     layout = settings().layout
@@ -66,6 +66,14 @@ def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: P
         examples = len(dataset.splits["train"]["label"])
         cells = [config.override(sweep.with_epochs(cell, FLAGS.epochs, examples), FLAGS.set) for cell in cells]
     return [sweep.resolve(cell, layout, dataset) for cell in cells]
+
+
+def width(model: str) -> int | None:
+    """Channels of the model's first stage by --width or --width_multiplier; None is what the recipe says."""
+    if FLAGS.width_multiplier is None:
+        return FLAGS.width
+    own = getattr(build(model), "width", None)
+    return own and max(1, round(FLAGS.width_multiplier * own))
 
 
 def integers(flag: str) -> list[int]:

@@ -134,7 +134,7 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         final = evaluate(options.layout, program.evaluate_step, state.variables, splits["train"], config.batch_size)
         session.update(to_step=config.steps)
         result = conclude(record.read_metrics(folder), final)
-        result = record.finite({"parameters": parameters, "steps": config.steps} | result)
+        result = record.finite({"parameters": parameters, "steps": config.steps} | task.facts() | result)
         result["seconds"] = session.seconds
         record.write_json(folder / "result.json", result)
         return result
