@@ -5,6 +5,7 @@ Krizhevsky et al. 2012, Section 3 and Figure 2
 Krizhevsky 2014, "One weird trick", Section 5 (https://arxiv.org/abs/1404.5997).
 """
 
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -77,13 +78,9 @@ class AlexNet(nn.Module):
         geometry = [(kernel_size, stride, self.padding), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1)]
         endpoints = {}
         for index, (kernel_size, stride, padding) in enumerate(geometry, start=1):
-            layer = {
-                "groups": self.towers if index in TOWERED else 1,
-                "use_bias": True,
-                "dtype": self.dtype,
-                "name": f"conv{index}",
-            }
-            x = Conv(features[index - 1], kernel_size, stride, padding, **layer)(x)
+            groups = self.towers if index in TOWERED else 1
+            conv = partial(Conv, groups=groups, use_bias=True, dtype=self.dtype, name=f"conv{index}")
+            x = conv(features[index - 1], kernel_size, stride, padding)(x)
             x = endpoints[f"conv{index}"] = nn.relu(x)
             if self.year == 2012 and index <= 2:
                 x = endpoints[f"norm{index}"] = local_response_norm(x)

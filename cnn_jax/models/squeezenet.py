@@ -48,7 +48,7 @@ class SqueezeNet(nn.Module):
     small   16        3x3/1             conv1, fire3, fire5
     tiny    8         3x3/1             fire3, fire5
 
-    Smallest is where the last maps are 2 pixels a side or more; the paper's stem runs, poorly, from 17 pixels.
+    The last maps are then 2 pixels a side, the paper's 3; its stem runs from 25 pixels, where they are 1.
 
     Attributes:
       num_classes: classes.
