@@ -129,9 +129,7 @@ def test_144_crops_lie_where_the_paper_says():
 
 def test_a_portrait_is_a_landscape_on_its_side():
     landscape = noise(1, 12, 17, 2)
-    for lying, standing in zip(
-        crops.squares(landscape), crops.squares(landscape.transpose(0, 2, 1, 3)), strict=True
-    ):
+    for lying, standing in zip(crops.squares(landscape), crops.squares(landscape.transpose(0, 2, 1, 3)), strict=True):
         np.testing.assert_array_equal(lying.transpose(0, 2, 1, 3), standing)
 
 

@@ -80,7 +80,7 @@ def ten_crop(image: jax.Array, size: int) -> jax.Array:
 
 
 def squares(image: jax.Array) -> list[jax.Array]:
-    """Left, middle and right square of a landscape, top, middle and bottom of a portrait, (B, S, S, C); S = min(H, W)."""
+    """Left, middle and right square of a landscape, top, middle and bottom of a portrait, (B, S, S, C) each."""
     height, width = image.shape[1:3]
     side, slack = min(height, width), abs(height - width)
     starts = (0, round(slack / 2), slack)

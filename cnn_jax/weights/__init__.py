@@ -115,7 +115,9 @@ def find(name: str, source: str) -> ModuleType:
 def misfits(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]) -> str:
     """What is wrong, in one line: nothing where the file has the wanted tensors and no others, all of floats."""
     shared = sorted(tensors.keys() & wanted.keys())
-    integers = [f"{name} {tensors[name].dtype}" for name in shared if not np.issubdtype(tensors[name].dtype, np.floating)]
+    integers = [
+        f"{name} {tensors[name].dtype}" for name in shared if not np.issubdtype(tensors[name].dtype, np.floating)
+    ]
     shapes = [
         f"{name} {by(tensors[name].shape)}, not {by(wanted[name])}"
         for name in shared

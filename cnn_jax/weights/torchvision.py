@@ -40,7 +40,11 @@ def has(name: str) -> bool:
 
 
 def options(name: str) -> dict[str, Any]:
-    return {"shortcut_option": "B"} | ({"stride_in": "3x3"} if bottlenecks(name) else {}) if family(name) == "resnet" else {}
+    return (
+        {"shortcut_option": "B"} | ({"stride_in": "3x3"} if bottlenecks(name) else {})
+        if family(name) == "resnet"
+        else {}
+    )
 
 
 def bottlenecks(name: str) -> bool:

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from cnn_jax.classification import loss_and_error
 from cnn_jax.config import ConfigError
-from cnn_jax.data.batches import evaluation_indices
+from cnn_jax.data.augment import take
+from cnn_jax.data.batches import epoch_order, evaluation_indices
 from cnn_jax.data.crops import (
     LIKE_PIL,
     Interpolation,
@@ -25,6 +27,8 @@ from cnn_jax.data.crops import (
     scales_144,
     ten_crop,
 )
+from cnn_jax.evaluation.networks import Network
+from cnn_jax.layers.norm import combine_statistics
 from cnn_jax.train import devices
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.devices import Layout
@@ -33,32 +37,6 @@ from cnn_jax.train.step import SUMS, make_evaluate_step, no_sums
 CROPS = (1, 10, 144)
 TOP_5_FROM = 10
 """Classes from which there is a top-5 error: of fewer, five guesses are most of them."""
-
-
-class Network(NamedTuple):
-    """A trained network and what it expects to be shown.
-
-    Attributes:
-      model: with fields `num_classes` and `image_size`; `model.apply(variables, x)` gives logits (B, K) and endpoints.
-      variables: as arrays of numpy or JAX.
-      images: what turns uint8 (B, H, W, C) into what the network sees, float32, before it is resized and cropped.
-      channels: C.
-      scales: the short side, in pixels, that its images are resized to; none leaves them as they are.
-      size: pixels a side of the middle that it is shown, or None for the whole image.
-      by: how they are resized.
-    """
-
-    model: Any
-    variables: Any
-    images: Callable[[jax.Array], jax.Array]
-    channels: int
-    scales: tuple[int, ...] = ()
-    size: int | None = None
-    by: Interpolation = LIKE_PIL
-
-    @property
-    def parameters(self) -> int:
-        return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
 
 
 class Protocol(NamedTuple):
@@ -136,7 +114,12 @@ def views(image: jax.Array, protocol: Protocol) -> list[jax.Array]:
     return [center_crop(one, protocol.size)[:, None] for one in scaled]
 
 
-def count_views(protocol: Protocol, shape: tuple[int, int, int]) -> int:
+def seen_shape(network: Network, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(H, W, C) of what the network's preprocessing makes of uint8 (H, W, C)."""
+    return jax.eval_shape(network.images, jax.ShapeDtypeStruct((1, *shape), jnp.uint8)).shape[1:]
+
+
+def count_views(protocol: Protocol, shape: tuple[int, ...]) -> int:
     """How many times the network runs for one image of (H, W, C)."""
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     return sum(one.shape[1] for one in jax.eval_shape(lambda image: views(image, protocol), image))
@@ -201,10 +184,10 @@ def evaluate(
     Raises:
       ConfigError: see `check`.
     """
-    shape = jax.eval_shape(network.images, jax.ShapeDtypeStruct((1, *examples["image"].shape[1:]), jnp.uint8)).shape
-    check(protocol, *shape[1:3], network.model.image_size)
+    shape = seen_shape(network, examples["image"].shape[1:])
+    check(protocol, *shape[:2], network.model.image_size)
     count, devices_ = len(examples["label"]), len(layout.devices)
-    a_device = max(1, batch_size // count_views(protocol, shape[1:]) // devices_)
+    a_device = max(1, batch_size // count_views(protocol, shape) // devices_)
     batch_size = devices_ * min(a_device, -(-count // devices_))
     function, names = make_evaluate(network, protocol)
     step = devices.parallelize(layout, make_evaluate_step(function, layout.axis_name), "rrrss", donate=(0,))
@@ -218,10 +201,53 @@ def evaluate(
 
 def top_5(network: Network, image: np.ndarray, protocol: Protocol) -> list[tuple[int, float]]:
     """The five likeliest classes of uint8 (H, W, C), or all where there are fewer, with their probabilities."""
-    shape = jax.eval_shape(network.images, jax.ShapeDtypeStruct((1, *image.shape), jnp.uint8)).shape
-    check(protocol, *shape[1:3], network.model.image_size)
+    check(protocol, *seen_shape(network, image.shape)[:2], network.model.image_size)
     logarithms = jax.jit(lambda variables, image: log_probabilities(network, variables, image, protocol))(
         network.variables, image[None]
     )
     probabilities = np.exp(np.asarray(logarithms[0]))
     return [(int(index), float(probabilities[index])) for index in np.argsort(-probabilities, kind="stable")[:5]]
+
+
+def recompute_batch_norm(
+    network: Network, images: np.ndarray, layout: Layout, batch_size: int = 128, progress: bool = False
+) -> Network:
+    """The network with batch-norm statistics of these images in place of its moving averages, as He et al. tested.
+
+    Each batch is normalised by its own statistics, as in training, every image once and unaugmented, in an order drawn
+    at random; `combine_statistics` makes one whole of the batches, the last of which may be smaller.
+
+    Args:
+      network: see Network.
+      images: uint8 (N, H, W, C), the training split.
+      layout: the devices.
+      batch_size: images in a batch.
+      progress: whether to draw a bar on stderr.
+
+    Raises:
+      ConfigError: the network has no batch normalisation.
+    """
+    if "batch_stats" not in network.variables:
+        raise ConfigError("--recompute_batch_norm: this network has no batch normalisation; leave it out")
+    resting = {"bn_momentum": 0.0, "bn_group": "global", "dropout": 0.0}
+    model = network.model.clone(**{name: value for name, value in resting.items() if hasattr(network.model, name)})
+    protocol = choose(network)
+    shape = seen_shape(network, images.shape[1:])
+    check(protocol, *shape[:2], model.image_size)
+
+    @jax.jit
+    def statistics(variables: Any, examples: Any, indices: jax.Array) -> Any:
+        (view,) = views(network.images(take(examples, indices)["image"]), protocol)
+        _, state = model.apply(variables, view[:, 0], train=True, mutable=["batch_stats"])
+        return state["batch_stats"]
+
+    variables, examples = devices.replicate(layout, (network.variables, {"image": images}))
+    order, jit = epoch_order(len(images), 0, 0), layout._replace(parallel="jit")
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    parts = []
+    for batch in tqdm(batches, "batch norm", unit="batch", disable=not progress):
+        whole = len(batch) % len(layout.devices) == 0
+        indices = devices.shard(jit, batch)[0] if whole else devices.replicate(layout, batch)
+        parts.append(jax.device_get(statistics(variables, examples, indices)))
+    combined = combine_statistics(parts, [len(batch) for batch in batches])
+    return network._replace(variables=dict(network.variables) | {"batch_stats": combined})
