@@ -14,14 +14,13 @@ from cnn_jax.models import build, cifar_depth
 from cnn_jax.runner import Settings, load
 from cnn_jax.train import devices
 from cnn_jax.train.record import require_writable
-from experiments import _network
+from experiments import _data, _network
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_network)
+flags.adopt_module_key_flags(_data)
 
 flags.DEFINE_string("dataset", "digits", "Data set: digits, or a TFDS name such as cifar10 or mnist.")
-flags.DEFINE_string("data_dir", None, "Folder of prepared data sets; by default TFDS's own, ~/tensorflow_datasets.")
-flags.DEFINE_bool("download", False, "Download and prepare the data set where it is missing; never done without.")
 flags.DEFINE_integer("validation", None, "Training examples held out as validation split, as the paper's 5000 of 50k.")
 flags.DEFINE_string("preset", "auto", f"Recipe: auto (by data set), {', '.join(presets.PRESETS)}.")
 flags.DEFINE_float("epochs", None, "Passes over the training split, in place of the recipe's steps.")

@@ -12,11 +12,15 @@ from cnn_jax.config import ConfigError, Model, near
 from cnn_jax.layers.initializers import INITIALIZATIONS
 from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.googlenet import GoogLeNet, GoogLeNetBN
+from cnn_jax.models.lenet import FULLY_CONNECTED, LeNet5
 from cnn_jax.models.resnet import IMAGENET, CifarResNet, ImageNetResNet
 from cnn_jax.models.squeezenet import SqueezeNet
 from cnn_jax.models.vgg import VGG, VGGBN
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "lenet5": LeNet5,
+    # As it is mostly retold: every map of C3 sees all of S2, means are pooled, the output is dense.
+    "lenet5_full": partial(LeNet5, connections=FULLY_CONNECTED, pooling="mean", output="dense"),
     "alexnet": AlexNet,
     "alexnet_owt": partial(AlexNet, year=2014, towers=1, image_size=224, width=64),
     "vgg11": partial(VGG, configuration="A"),

@@ -74,7 +74,7 @@ class Program(NamedTuple):
 def make_program(task: Task, optim: Optim, steps: int, layout: Layout) -> Program:
     sgd = optimizer.make(optim, steps)
     train_step = make_train_step(task, sgd, layout.axis_name)
-    evaluate_step = make_evaluate_step(task, layout.axis_name)
+    evaluate_step = make_evaluate_step(task.evaluate, layout.axis_name)
     return Program(
         sgd,
         devices.parallelize(layout, train_step, "rrssr", donate=(0,)),
