@@ -130,20 +130,19 @@ def draw_maps(endpoints: Mapping[str, np.ndarray], image: np.ndarray, count: int
     """
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(0.8 * count, 0.8 * (len(endpoints) + 1)), layout="constrained")
-        cells = _grid(page, len(endpoints) + 1, count)
-        show(cells[0], image)
+        grid = page.add_gridspec(len(endpoints) + 1, count)
+        show(page.add_subplot(grid[0, 0]), image)
         for row, (name, endpoint) in enumerate(endpoints.items(), start=1):
-            first = cells[row * count]
-            first.set_title(f"{name} {'x'.join(map(str, endpoint.shape))}", loc="left", fontsize=6)
             if endpoint.ndim == 1:
-                first.remove()
-                wide = page.add_subplot(len(endpoints) + 1, 1, row + 1)
-                wide.bar(np.arange(len(endpoint)), endpoint, width=1.0, color="#444444")
-                wide.set_title(f"{name} {len(endpoint)}", loc="left", fontsize=6)
-                wide.set(xticks=[], yticks=[])
-                continue
-            for axes, one in zip(cells[row * count :], endpoint.transpose(2, 0, 1)[:count], strict=False):
-                show(axes, picture(one[..., None]))
+                first = page.add_subplot(grid[row, :])
+                first.bar(np.arange(len(endpoint)), endpoint, width=1.0, color="#444444")
+                first.set(xticks=[], yticks=[])
+            else:
+                cells = [page.add_subplot(grid[row, column]) for column in range(min(count, endpoint.shape[-1]))]
+                for axes, one in zip(cells, endpoint.transpose(2, 0, 1), strict=False):
+                    show(axes, picture(one[..., None]))
+                first = cells[0]
+            first.set_title(f"{name} {'x'.join(map(str, endpoint.shape))}", loc="left", fontsize=6)
         page.suptitle(title, fontsize=8)
     return page
 
@@ -170,6 +169,7 @@ def draw_patches(
 
 def show(axes: Axes, picture: np.ndarray) -> None:
     """(H, W, C) in [0, 1]: colour of three channels, else the first in grey."""
+    axes.axis("off")
     axes.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
 
 

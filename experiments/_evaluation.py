@@ -81,7 +81,7 @@ def network_and_images() -> tuple[Network, Dataset | None, str]:
 
 def look(network: Network) -> Callable[[Any], jax.Array]:
     """What turns uint8 images into what the network is shown under the protocol of the flags, one view of each."""
-    shown = protocol(network)
+    shown = protocol(network._replace(scales=network.scales or (network.model.image_size,)))
     if shown.crops > 1 or shown.dense or len(shown.scales) > 1:
         raise ConfigError("one view of each image is looked at: leave --crops, --dense and --scales out")
     return lambda image: evaluation.views(network.images(jnp.asarray(image)), shown)[0][:, 0]
