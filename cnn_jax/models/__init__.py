@@ -10,9 +10,16 @@ from flax import linen as nn
 
 from cnn_jax.config import ConfigError, Model, near
 from cnn_jax.layers.initializers import INITIALIZATIONS
+from cnn_jax.models.lenet import FULLY_CONNECTED, LeNet5
 from cnn_jax.models.resnet import ResNet
 
-MODELS: dict[str, Callable[..., nn.Module]] = {}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "lenet5": LeNet5,
+    # As it is mostly retold: every map of C3 sees all of S2, means are pooled, the output is dense, Glorot's start.
+    "lenet5_full": partial(
+        LeNet5, connections=FULLY_CONNECTED, pooling="mean", output="dense", initialization="glorot"
+    ),
+}
 """Every network but the open-ended CIFAR family, by name."""
 
 CIFAR_FAMILY = {"plain": partial(ResNet, residual=False), "resnet": ResNet}
