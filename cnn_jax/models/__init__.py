@@ -11,6 +11,7 @@ from flax import linen as nn
 from cnn_jax.config import ConfigError, Model, near
 from cnn_jax.layers.initializers import INITIALIZATIONS
 from cnn_jax.models.alexnet import AlexNet
+from cnn_jax.models.lenet import FULLY_CONNECTED, LeNet5
 from cnn_jax.models.resnet import ResNet
 from cnn_jax.models.squeezenet import SqueezeNet
 from cnn_jax.models.vgg import VGG, VGGBN
@@ -29,6 +30,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg16_bn": partial(VGGBN, configuration="D"),
     "vgg19_bn": partial(VGGBN, configuration="E"),
     "squeezenet1_1": SqueezeNet,
+    "lenet5": LeNet5,
+    # As it is mostly retold: every map of C3 sees all of S2, means are pooled, the output is dense.
+    "lenet5_full": partial(LeNet5, connections=FULLY_CONNECTED, pooling="mean", output="dense"),
 }
 """Every network but the open-ended CIFAR family, by name."""
 
