@@ -7,7 +7,6 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-import jax
 from flax.traverse_util import flatten_dict
 
 from cnn_jax import models
@@ -29,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def entries(rows: Iterable[Row]) -> Iterator[Entry]:
-    """The rows with ours, one after another; a network is traced once for all of its rows that follow each other."""
+    """The rows with ours, one after another; a network is traced once for all of its rows."""
     for row in rows:
         ours = compute(row)
         yield Entry(row, ours, judge(row, ours))
@@ -78,7 +77,7 @@ def compute(row: Row) -> str:
     raise KeyError(row.quantity)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.cache
 def traced_network(name: str, settings: tuple[tuple[str, Any], ...]) -> Trace:
     network: Any = models.build(name, **dict(settings))
     return trace(network, (network.image_size, network.image_size, CHANNELS.get(name, 3)))
@@ -113,8 +112,8 @@ def parameters(traced: Trace, pattern: str, kinds: tuple[str, ...] = ()) -> int:
 def connections(traced: Trace) -> dict[str, int]:
     """LeCun's count, by endpoint: the inputs of each unit, and one more for its bias, over all units of the layer.
 
-    A layer's weights are each used once at each position; a subsampling unit has the inputs of its window, that no other
-    unit has; the output's units are connected to all before them and have no bias.
+    A layer's weights are each used once at each position; a subsampling unit has the inputs of its window, which no
+    other unit has; the output's units are connected to all before them and have no bias.
     """
     shapes, fields = endpoint_shapes(traced), receptive_fields(traced)
     counts, before = {}, 0

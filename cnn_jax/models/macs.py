@@ -37,7 +37,7 @@ def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
 
 
 def macs_by_layer(traced: Trace) -> dict[str, int]:
-    """Those of `count_macs` by the network's own modules, "" what is in none of them; modules without any are left out."""
+    """Those of `count_macs` by the network's own modules, those without any left out; "" has what is in no module."""
     by_layer: dict[str, int] = {}
     for equation in traced.jaxpr.eqns:
         if macs := _of_equation(equation):

@@ -22,9 +22,12 @@ SQUEEZE = "https://github.com/forresti/SqueezeNet, README of SqueezeNet_v1.1 (r)
 UNITS = {"": 1, "K": 1024, "10^4": 10**4, "10^6": 10**6, "10^9": 10**9, "10^9, 2 a multiply-add": 5 * 10**8}
 """What a printed number is multiplied by. GoogLeNet's table counts in K = 1024: its linear layer is 1000K weights."""
 
-OWN_COLUMNS = "misprint: the filters in the row's own columns make ours"
+OWN_COLUMNS = "the filters in the row's own columns make ours"
+OWN_WEIGHTS = "printed for the weights printed beside it, which are not those of the row's own columns"
 ROUNDED_DOWN = "printed rounded down"
-SEPARABLE = "printed of a separable 7x7 of multiplier 8, 147 x 8 + 24 x 64 = 2,712 weights, as slim's inception_v2 begins"
+SEPARABLE = (
+    "printed of a separable 7x7 of multiplier 8, 147 x 8 + 24 x 64 = 2,712 weights, as slim's inception_v2 begins"
+)
 
 
 class Row(NamedTuple):
@@ -166,13 +169,12 @@ INCEPTION = (
         "10^6",
         deviations={
             "conv1": ("118013952", SEPARABLE),
-            "inception_4a": ("73608192", ROUNDED_DOWN),
-            "inception_5a": ("51079168", OWN_COLUMNS),
+            "inception_4a": ("73608192", OWN_WEIGHTS),
+            "inception_5a": ("51079168", OWN_WEIGHTS),
         },
     ),
     Table(
         *("googlenet", "macs", f"{SZEGEDY}, Section 1, a budget (p)", {"": "1.5"}, "10^9"),
-        settings={"auxiliary": False},
         deviations={"": ("1582671872", "conv1 counts 118 where Table 1 has 34 x 10^6, see there")},
     ),
     Table(
@@ -182,12 +184,12 @@ INCEPTION = (
         | {"inception_4b": "14x14x512", "inception_4c": "14x14x512", "inception_4d": "14x14x528"}
         | {"inception_4e": "14x14x832", "pool4": "7x7x832", "inception_5a": "7x7x832", "inception_5b": "7x7x1024"},
     ),
-    Table("googlenet", "layers", f"{SZEGEDY}, Section 5 (p)", {"": "22"}, settings={"auxiliary": False}),
+    Table("googlenet", "layers", f"{SZEGEDY}, Section 5 (p)", {"": "22"}),
     Table("googlenet", "parameters", f"{SZEGEDY}, Table 1 (c)", {"": "6998552"}, settings={"auxiliary": False}),
     Table("googlenet", "parameters", f"{SZEGEDY}, Table 1 and Section 5 (c)", {"": "13378280"}),
     Table("googlenet_tv", "parameters", TORCHVISION, {"": "6624904"}, settings={"auxiliary": False}),
     Table("googlenet_tv", "parameters", "torchvision 0.28, googlenet(aux_logits=True) (r)", {"": "13004888"}),
-    Table("googlenet_tv", "macs", TORCHVISION, {"": "1.498"}, "10^9", {"auxiliary": False}),
+    Table("googlenet_tv", "macs", TORCHVISION, {"": "1.498"}, "10^9"),
 )
 
 # depth: He's Table 1 in 10^9, parameters, 10^9 multiply-adds of torchvision's v1.5, whether there are bottlenecks
@@ -244,7 +246,7 @@ CIFAR = {
     110: ("1.7", "1727962", "252.89"),
     1202: ("19.4", "19421274", "2829.2"),
 }
-DEEP = {1202: {"scan": True}}  # the same network, and traced in no time
+DEEP = {110: {"scan": True}, 1202: {"scan": True}}  # the same networks, and traced in no time
 CIFAR_STAGES = {"stage1": "32x32x16", "stage2": "16x16x32", "stage3": "8x8x64"}
 TWINS = tuple((f"{kind}{n}", n) for kind in ("resnet", "plain") for n in CIFAR if (kind, n) != ("plain", 1202))
 CIFARS = (
@@ -256,12 +258,12 @@ CIFARS = (
         Table(name, "parameters", f"{HE}, Section 4.2 (c)", {"": CIFAR[n][1]}, settings=DEEP.get(n, {}))
         for name, n in TWINS
     ),
+    *(Table(name, "macs", f"{HE}, Section 4.2 (c)", {"": CIFAR[n][2]}, "10^6", DEEP.get(n, {})) for name, n in TWINS),
+    *(Table(f"resnet{n}", "shape", f"{HE}, Section 4.2 (p)", CIFAR_STAGES, settings=DEEP.get(n, {})) for n in CIFAR),
     *(
-        Table(name, "macs", f"{HE}, Section 4.2 (c)", {"": CIFAR[n][2]}, "10^6", DEEP.get(n, {}))
+        Table(name, "layers", f"{HE}, Section 4.2, 6n + 2 (p)", {"": str(n)}, settings=DEEP.get(n, {}))
         for name, n in TWINS
     ),
-    *(Table(f"resnet{n}", "shape", f"{HE}, Section 4.2 (p)", CIFAR_STAGES, settings=DEEP.get(n, {})) for n in CIFAR),
-    *(Table(name, "layers", f"{HE}, Section 4.2, 6n + 2 (p)", {"": str(n)}) for name, n in TWINS if n not in DEEP),
 )
 
 SQUEEZENETS = (
@@ -269,17 +271,20 @@ SQUEEZENETS = (
     Table("squeezenet1_1", "macs", TORCHVISION, {"": "0.349"}, "10^9"),
     Table(
         *("squeezenet1_1", "macs", SQUEEZE, {"": "0.72"}, "10^9, 2 a multiply-add"),
-        deviations={"": ("349151936", "what it counts beside multiply-adds, or of which image, is not said; ours make 0.70")},
+        deviations={
+            "": ("349151936", "what it counts beside multiply-adds, or of which image, is not said; ours make 0.70")
+        },
     ),
 )
 
+TABLES = (*LENET, *ALEXNET, *VGGS, *INCEPTION, *RESNETS, *CIFARS, *SQUEEZENETS)
+ORDER = tuple(dict.fromkeys(table.model for table in TABLES))
 ROWS = tuple(
     Row(
         *(table.model, table.settings, table.quantity, where, value, table.unit, table.source),
         *table.deviations.get(where, ("", "")),
     )
-    for tables in (LENET, ALEXNET, VGGS, INCEPTION, RESNETS, CIFARS, SQUEEZENETS)
-    for table in tables
+    for table in sorted(TABLES, key=lambda table: ORDER.index(table.model))
     for where, value in table.values.items()
 )
 """Every printed number, network by network."""

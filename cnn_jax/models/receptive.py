@@ -27,8 +27,8 @@ class Field(NamedTuple):
 def receptive_fields(traced: Trace) -> dict[str, Field]:
     """The field of each endpoint and of the `logits`.
 
-    Of maps (1, H', W', C') only: of a vector `layers` alone is true. A network traced with images larger than those it is
-    built for has maps of its dense layers too.
+    Of maps (1, H', W', C') only: of a vector `layers` alone is true. A network traced with images larger than those it
+    is built for has maps of its dense layers too.
     """
     before_image = [None] * (len(traced.jaxpr.invars) - 1)
     results = _walk(traced.jaxpr, [*before_image, Field(1, 0, 0, 0)])
@@ -54,8 +54,14 @@ def _through(equation: Any, arguments: list[Field | None]) -> list[Field | None]
     if equation.primitive.name == "cond":  # of a convolution's lowerings, XLA's own says what it does
         branches = [_walk(jaxpr, arguments[1:]) for jaxpr in inner_jaxprs(equation)]
         return max(branches, key=lambda results: max((field.layers for field in results if field), default=0))
+    if equation.primitive.name == "scan":
+        constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+        for _ in range(equation.params["length"]):
+            results = _walk(equation.params["jaxpr"].jaxpr, arguments)
+            arguments = [*arguments[:constants], *results[:carried], *arguments[constants + carried :]]
+        return results
     for jaxpr in inner_jaxprs(equation):
-        if len(jaxpr.invars) == len(arguments) and equation.primitive.name != "scan":
+        if len(jaxpr.invars) == len(arguments):
             return _walk(jaxpr, arguments)
     seen = [field for field in arguments if field is not None]
     if not seen:
@@ -84,4 +90,6 @@ def _windowed(equation: Any, field: Field) -> Field:
         return field._replace(layers=field.layers + (name == "dot_general"))
     first, last, stride = window
     layers = field.layers + (name == "conv_general_dilated")
-    return Field(int(field.step * stride), int(field.first + field.step * first), int(field.last + field.step * last), layers)
+    return Field(
+        int(field.step * stride), int(field.first + field.step * first), int(field.last + field.step * last), layers
+    )
