@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 
-GOOGLENET = Optim(learning_rate=0.01, weight_decay=2e-4, rate_inside=True)
 from cnn_jax.config import Config, ConfigError, Data, Loss, Model, Optim, near
 
 # LeCun et al. 1998, II.C and III (http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf): the MAP criterion (eq. 9), 20
@@ -21,6 +20,8 @@ LENET5 = Config(
 LENET5_DIGITS = replace(LENET5.data, name="digits", canvas=0)
 LENET5_PHOTOGRAPHS = Data(std=(0.25,))
 LENET5_FULL = replace(LENET5, model=Model(name="lenet5_full"), optim=Optim(learning_rate=0.03), loss=Loss())
+
+GOOGLENET = Optim(learning_rate=0.01, weight_decay=2e-4, rate_inside=True)
 
 PRESETS = {
     # He et al. 2016, 4.2 (https://arxiv.org/abs/1512.03385): 64k steps of 128, learning rate 0.1 divided by 10 at 32k
