@@ -3,11 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax import classification
+from cnn_jax import classification, presets
 from cnn_jax.config import Config, ConfigError, Data, Loss, Model
-from cnn_jax.models import build
+from cnn_jax.models import build, complete
 from cnn_jax.models.inception import adaptive_mean_pool
 from cnn_jax.models.macs import count_macs
+from cnn_jax.train.optimizer import learning_rate
 
 NETWORKS = ("googlenet", "googlenet_tv")
 HEADS = {"aux1", "aux2"}
@@ -131,3 +132,28 @@ def test_heads_begin_by_their_rule_and_are_part_of_the_loss(digits):
         losses[weight], _ = jax.jit(task.loss)(variables, batch, jax.random.key(0))
     np.testing.assert_allclose(losses[0.0], np.log(10), rtol=1e-6)
     np.testing.assert_allclose(losses[0.3], 1.6 * np.log(10), rtol=1e-6)
+
+
+def test_the_recipes_follow_the_papers_schedules():
+    """4 % less every 8 of 250 epochs, which are 320,000 of 10,000,000 steps (bvlc_googlenet's solver.prototxt)."""
+    config = presets.get("auto", "imagenet2012", "googlenet")
+    assert config == presets.get("googlenet_imagenet", "imagenet2012", "googlenet")
+    for step in (0, 319_999, 320_000, 3_200_000, 9_999_999):
+        expected = 0.01 * 0.96 ** (step // 320_000)
+        np.testing.assert_allclose(learning_rate(config.optim, config.steps, step), expected, rtol=1e-9)
+
+
+def test_the_recipe_of_imagenets_residual_networks():
+    config = presets.get("auto", "imagenet2012", "resnet50")
+    assert (config.batch_size, config.steps, config.model.bn_group) == (256, 600_000, 32)
+    epoch = 1_281_167 / 256
+    rates = [learning_rate(config.optim, config.steps, round(epoch * at)) for at in (29.9, 30.1, 59.9, 60.1)]
+    assert rates == [0.1, 0.01, 0.01, 0.001]
+
+
+@pytest.mark.parametrize("model", ["googlenet", "googlenet_tv"])
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "cifar10", "imagenet2012"])
+def test_every_recipe_has_only_settings_the_network_has(model, dataset):
+    preset = presets.get("auto", dataset, model)
+    size = {"digits": 8, "mnist": 28, "cifar10": 32, "imagenet2012": 224}[dataset]
+    assert complete(preset.model, size).image_size == size

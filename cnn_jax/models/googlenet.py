@@ -126,8 +126,8 @@ class GoogLeNet(nn.Module):
 
 
 class GoogLeNetBN(GoogLeNet):
-    """torchvision's: batch normalisation (see BatchNorm) in place of biases and of response normalisation, 3x3 kernels
-    in the branch named 5x5, pool4 of 2x2, and auxiliary classifiers that see a map averaged to 4x4 (adaptive pooling).
+    """torchvision's: batch normalisation, see BatchNorm, in place of biases and of response normalisation; 3x3 kernels
+    in the branch named 5x5; pool4 of 2x2; auxiliary classifiers that see a map averaged to 4x4 (adaptive pooling).
     """
 
     LARGE: ClassVar[int] = 3
