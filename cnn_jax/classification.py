@@ -15,7 +15,8 @@ from cnn_jax.config import Config, ConfigError, Data, Loss, Model
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import average_pool, on_canvas, pixel_mean, random_crop, random_flip, standardize
 from cnn_jax.layers.initializers import initialize
-from cnn_jax.models.resnet import stack_blocks
+from cnn_jax.models.macs import count_macs
+from cnn_jax.models.residual import stack_blocks
 from cnn_jax.train.task import Task
 
 CROSS_ENTROPY = Loss()
@@ -108,7 +109,7 @@ def _make_task(
         sums = {"loss": jnp.where(mask, losses, 0).sum(), "error": jnp.where(mask, errors, 0).sum()}
         return sums | {"count": mask.sum(dtype=jnp.float32)}
 
-    return Task(init, loss, evaluate, unit="images")
+    return Task(init, loss, evaluate, unit="images", facts=lambda: {"macs": count_macs(model, shape)})
 
 
 def loss_and_error(logits: jax.Array, label: jax.Array, objective: Loss = CROSS_ENTROPY) -> tuple[jax.Array, jax.Array]:

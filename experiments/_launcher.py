@@ -11,6 +11,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.data import DataError
 from cnn_jax.train.loop import Stopped, TrainingError
 from cnn_jax.train.record import RecordError
+from cnn_jax.weights import WeightsError
 
 FLAGS = flags.FLAGS
 
@@ -27,7 +28,7 @@ def launch(main: Callable[[], int | None]) -> None:
             )  # absl's own choice is to show what JAX and Orbax note for themselves
         try:
             return main()
-        except (BenchmarkError, ConfigError, DataError, RecordError, TrainingError) as error:
+        except (BenchmarkError, ConfigError, DataError, RecordError, TrainingError, WeightsError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         except Stopped as stopped:

@@ -14,14 +14,13 @@ from cnn_jax.models import build, cifar_depth
 from cnn_jax.runner import Settings, load
 from cnn_jax.train import devices
 from cnn_jax.train.record import require_writable
-from experiments import _network
+from experiments import _data, _network
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_network)
+flags.adopt_module_key_flags(_data)
 
 flags.DEFINE_string("dataset", "digits", "Data set: digits, or a TFDS name such as cifar10 or mnist.")
-flags.DEFINE_string("data_dir", None, "Folder of prepared data sets; by default TFDS's own, ~/tensorflow_datasets.")
-flags.DEFINE_bool("download", False, "Download and prepare the data set where it is missing; never done without.")
 flags.DEFINE_integer("validation", None, "Training examples held out as validation split, as the paper's 5000 of 50k.")
 flags.DEFINE_string("preset", "auto", f"Recipe: auto (by data set), {', '.join(presets.PRESETS)}.")
 flags.DEFINE_float("epochs", None, "Passes over the training split, in place of the recipe's steps.")
@@ -53,7 +52,7 @@ def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: P
     cells = []
     for model in models:
         base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
-        for path, value in {"data.validation": FLAGS.validation, "model.width": FLAGS.width}.items():
+        for path, value in {"data.validation": FLAGS.validation, "model.width": width(model)}.items():
             base = base if value is None else config.change(base, path, value)
         cells += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
     layout = settings().layout
@@ -66,6 +65,14 @@ def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: P
         examples = len(dataset.splits["train"]["label"])
         cells = [config.override(sweep.with_epochs(cell, FLAGS.epochs, examples), FLAGS.set) for cell in cells]
     return [sweep.resolve(cell, layout, dataset) for cell in cells]
+
+
+def width(model: str) -> int | None:
+    """Channels of the model's first stage by --width or --width_multiplier; None is what the recipe says."""
+    if FLAGS.width_multiplier is None:
+        return FLAGS.width
+    own = getattr(build(model), "width", None)
+    return own and max(1, round(FLAGS.width_multiplier * own))
 
 
 def integers(flag: str) -> list[int]:

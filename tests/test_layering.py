@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "applications": BASE | {"classification"},
     "ledger": {"config", "layers", "models"},
     "evaluation": BASE | {"classification", "weights"},
-    "features": BASE | {"classification", "weights"},
+    "features": {"config", "data", "report"},
     "runner": {"config", "data", "train", "classification"},
     "sweep": {"config", "data", "train", "classification", "runner"},
     "report": {"train"},

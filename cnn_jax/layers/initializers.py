@@ -64,13 +64,23 @@ def lecun_1998(key: jax.Array | np.random.Generator, shape: tuple[int, ...], dty
     return uniform(key, shape, dtype) * np.float32(2.4 / math.prod(shape[:-1]))
 
 
+def within(bound: float) -> Initializer:
+    """U(-bound, bound)."""
+
+    def draw(key: jax.Array | np.random.Generator, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
+        return uniform(key, shape, dtype) * np.float32(bound)
+
+    return draw
+
+
 INITIALIZERS = {"kernel": he_normal, "bias": zeros, "scale": ones, "mean": zeros, "var": ones, "coefficient": ones}
 """By a leaf's name: what a module declares its parameters with, and what holds where no other rule does."""
 
 INITIALIZATIONS: dict[str, tuple[tuple[str, Initializer], ...]] = {
     "he": (),
     "glorot": ((r".*/kernel", glorot_uniform),),
-    "lecun": ((r".*/kernel", lecun_1998),),
+    # A unit of S2 or S4 has four inputs.
+    "lecun": ((r".*/kernel", lecun_1998), (r".*/coefficient", within(2.4 / 4))),
     # Krizhevsky et al. 2012, Section 5; in Simonyan & Zisserman 2015, 3.1, all biases are 0.
     "alexnet": ((r".*/kernel", normal(0.01)), (r".*(conv[245]|fc[67])/bias", ones)),
     "vgg": ((r".*/kernel", normal(0.01)),),
@@ -81,6 +91,16 @@ INITIALIZATIONS: dict[str, tuple[tuple[str, Initializer], ...]] = {
 that of the modules and the leaf, `stage1_block1/conv1/conv/kernel`."""
 
 
+def shapes(model: nn.Module, x: jax.ShapeDtypeStruct) -> Any:
+    """Shape and type of each of the model's variables; nothing is computed.
+
+    Args:
+      model: a network.
+      x: shape and type of the input, (B, H, W, C).
+    """
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(x.shape, x.dtype)))
+
+
 def initialize(model: nn.Module, key: jax.Array, x: jax.ShapeDtypeStruct) -> Any:
     """The model's variables, as numpy arrays, a function of the key and of each leaf's path alone.
 
@@ -89,7 +109,6 @@ def initialize(model: nn.Module, key: jax.Array, x: jax.ShapeDtypeStruct) -> Any
       key: a typed JAX key.
       x: shape and type of the input, (B, H, W, C).
     """
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(x.shape, x.dtype)))
     entropy = np.asarray(jax.random.key_data(key)).tolist()
     rules = INITIALIZATIONS[model.initialization]
 
@@ -100,4 +119,4 @@ def initialize(model: nn.Module, key: jax.Array, x: jax.ShapeDtypeStruct) -> Any
         fitting = [draw for pattern, draw in rules if re.fullmatch(pattern, inside)]
         return (fitting or [INITIALIZERS[name.rpartition("/")[2]]])[0](generator, shape.shape)
 
-    return jax.tree_util.tree_map_with_path(leaf, shapes)
+    return jax.tree_util.tree_map_with_path(leaf, shapes(model, x))

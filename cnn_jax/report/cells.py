@@ -16,8 +16,12 @@ AXES = ("model.name", "seed")
 
 
 def cell(run: Run) -> tuple[str, int | None]:
-    """(kind, depth) by model name: plain20 -> ("plain", 20), resnet20 -> ("residual", 20), other -> (name, None)."""
-    name = str((run.config.get("model") or {}).get("name", run.folder.name))
+    """The run's (kind, depth) by the name of its model, see `family`."""
+    return family(str((run.config.get("model") or {}).get("name", run.folder.name)))
+
+
+def family(name: str) -> tuple[str, int | None]:
+    """(kind, depth): plain20 -> ("plain", 20), resnet20 -> ("residual", 20), other -> (name, None)."""
     match = re.fullmatch(r"(plain|resnet)(\d+)", name)
     if not match:
         return name, None

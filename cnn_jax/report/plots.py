@@ -204,8 +204,8 @@ def error_against_depth(runs: Sequence[Run]) -> Figure:
             for kind in KINDS:
                 _depth_curve(figure, axes, [row for row in rows if row["kind"] == kind], metric, kind)
             if metric == "test_error" and len(datasets) == 1:
-                _paper_points(axes, next(iter(datasets)), sorted({row["depth"] for row in rows}))
-            _depth_axis(axes, sorted({row["depth"] for row in rows}))
+                paper_points(axes, next(iter(datasets)), sorted({row["depth"] for row in rows}))
+            depth_axis(axes, sorted({row["depth"] for row in rows}))
             axes.set_title("final training error" if metric == "train_error" else "final test error")
             if axes.has_data():
                 axes.legend(frameon=False, loc="best")
@@ -236,7 +236,8 @@ def _depth_curve(figure: Figure, axes: Axes, rows: Sequence[dict[str, Any]], met
     axes.errorbar(depths, means, yerr=bars, color=colour, elinewidth=1, label=f"{kind}{spread}", **style)
 
 
-def _paper_points(axes: Axes, name: str, depths: Sequence[int]) -> None:
+def paper_points(axes: Axes, name: str, depths: Sequence[int]) -> None:
+    """The paper's test errors of the residual nets on data set `name`, where it has any."""
     points = [(depth, paper_test_error(name, "residual", depth)) for depth in depths]
     known = [(depth, 100 * error) for depth, error in points if error is not None]
     if known:
@@ -250,7 +251,8 @@ def _paper_points(axes: Axes, name: str, depths: Sequence[int]) -> None:
         axes.plot(*zip(*known, strict=True), marker="D", label="residual, He et al. 2016", **style)
 
 
-def _depth_axis(axes: Axes, depths: Sequence[int]) -> None:
+def depth_axis(axes: Axes, depths: Sequence[int]) -> None:
+    """Depths along the horizontal axis, each with its number."""
     if not depths:
         axes.text(0.5, 0.5, "no finished run yet", transform=axes.transAxes, ha="center", color=GREY)
     elif depths[-1] > 8 * depths[0]:

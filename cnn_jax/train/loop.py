@@ -74,7 +74,7 @@ class Program(NamedTuple):
 def make_program(task: Task, optim: Optim, steps: int, layout: Layout) -> Program:
     sgd = optimizer.make(optim, steps)
     train_step = make_train_step(task, sgd, layout.axis_name)
-    evaluate_step = make_evaluate_step(task, layout.axis_name)
+    evaluate_step = make_evaluate_step(task.evaluate, layout.axis_name)
     return Program(
         sgd,
         devices.parallelize(layout, train_step, "rrssr", donate=(0,)),
@@ -134,7 +134,7 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         final = evaluate(options.layout, program.evaluate_step, state.variables, splits["train"], config.batch_size)
         session.update(to_step=config.steps)
         result = conclude(record.read_metrics(folder), final)
-        result = record.finite({"parameters": parameters, "steps": config.steps} | result)
+        result = record.finite({"parameters": parameters, "steps": config.steps} | task.facts() | result)
         result["seconds"] = session.seconds
         record.write_json(folder / "result.json", result)
         return result

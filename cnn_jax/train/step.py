@@ -1,6 +1,6 @@
 """The training step: the only place in cnn_jax where a gradient is taken."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,8 @@ from jax import lax
 from cnn_jax.data.augment import example_keys, take
 from cnn_jax.train.task import Task
 
-NO_SUMS = {"loss": jnp.float32, "error": jnp.float32, "count": jnp.float32}
+SUMS = ("loss", "error", "count")
+"""What is summed over the training examples, and unless a task says more over those of an evaluation."""
 
 
 class TrainState(struct.PyTreeNode):
@@ -37,8 +38,8 @@ class TrainState(struct.PyTreeNode):
         return {"params": self.params, **self.model_state}
 
 
-def no_sums() -> dict[str, jax.Array]:
-    return {name: jnp.zeros((), dtype) for name, dtype in NO_SUMS.items()}
+def no_sums(names: Sequence[str] = SUMS) -> dict[str, jax.Array]:
+    return {name: jnp.zeros((), jnp.float32) for name in names}
 
 
 def make_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
@@ -90,11 +91,14 @@ def make_train_step(task: Task, optimizer: optax.GradientTransformation, axis_na
     return train_step
 
 
-def make_evaluate_step(task: Task, axis_name: str | None) -> Callable[..., Any]:
-    """`evaluate_step(sums, variables, examples, indices, mask) -> sums`, with the batch's own added."""
+def make_evaluate_step(evaluate: Callable[..., Any], axis_name: str | None) -> Callable[..., Any]:
+    """`evaluate_step(sums, variables, examples, indices, mask) -> sums`, with the batch's own added.
+
+    `evaluate` is a task's, or another of that contract.
+    """
 
     def evaluate_step(sums: Any, variables: Any, examples: Any, indices: jax.Array, mask: jax.Array) -> Any:
-        batch_sums = task.evaluate(variables, take(examples, indices) | {"mask": mask})
+        batch_sums = evaluate(variables, take(examples, indices) | {"mask": mask})
         if axis_name is not None:
             batch_sums = lax.psum(batch_sums, axis_name)
         return jax.tree.map(jnp.add, sums, batch_sums)

@@ -14,11 +14,14 @@ class Task(NamedTuple):
       init: `(key, batch) -> variables`; the batch may be abstract, the variables may be numpy. Not traced.
       loss: `(variables, batch, key) -> (scalar, (model_state, sums))`, the scalar a mean over the batch; `sums` adds
         `loss` and `error` over the examples, with their `count`.
-      evaluate: `(variables, batch) -> sums` over the batch's real examples.
+      evaluate: `(variables, batch) -> sums` over the batch's real examples, `loss`, `error` and `count`; an evaluation
+        that asks for more sums (`train.evaluate`) may be given them by another function of this kind.
       unit: what an example is called.
+      facts: what result.json is to hold of the network itself, for instance its multiply-accumulates; asked at the end.
     """
 
     init: Callable[..., Any]
     loss: Callable[..., Any]
     evaluate: Callable[..., Any]
     unit: str
+    facts: Callable[[], dict[str, Any]] = dict

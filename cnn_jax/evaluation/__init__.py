@@ -1,0 +1,253 @@
+"""Trained networks, tested as the papers do: one crop, ten, 144, or the whole image, at one scale or several.
+
+A protocol says what of an image the network is shown; the class probabilities of all of it are averaged.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from cnn_jax.classification import loss_and_error
+from cnn_jax.config import ConfigError
+from cnn_jax.data.augment import take
+from cnn_jax.data.batches import epoch_order, evaluation_indices
+from cnn_jax.data.crops import (
+    LIKE_PIL,
+    Interpolation,
+    center_crop,
+    crops_144,
+    mirror,
+    resize_short_side,
+    resized_shape,
+    scales_144,
+    ten_crop,
+)
+from cnn_jax.evaluation.networks import Network
+from cnn_jax.layers.norm import combine_statistics
+from cnn_jax.train import devices
+from cnn_jax.train import evaluate as exact
+from cnn_jax.train.devices import Layout
+from cnn_jax.train.step import SUMS, make_evaluate_step, no_sums
+
+CROPS = (1, 10, 144)
+TOP_5_FROM = 10
+"""Classes from which there is a top-5 error: of fewer, five guesses are most of them."""
+
+
+class Protocol(NamedTuple):
+    """What of an image a network is shown.
+
+    Attributes:
+      crops: 1, the middle; 10 (Krizhevsky et al. 2012, 4.1); 144 (Szegedy et al. 2015, Section 7).
+      size: pixels a side of a crop; None is the whole image, of which there is one.
+      scales: short sides in pixels that the image is resized to; none leaves it as it is.
+      dense: the whole image and its mirror image, the network slid over both (Simonyan & Zisserman 2015, 3.2).
+      by: how it is resized.
+    """
+
+    crops: int = 1
+    size: int | None = None
+    scales: tuple[int, ...] = ()
+    dense: bool = False
+    by: Interpolation = LIKE_PIL
+
+    def __str__(self) -> str:
+        scales = f", short side {', '.join(map(str, self.scales))}" if self.scales else ""
+        if self.dense:
+            return f"dense: whole images and their mirror images{scales}"
+        crops = f"{self.crops} crop{'s' if self.crops > 1 else ''} of {self.size}x{self.size}"
+        return ("whole images" if self.size is None else crops) + scales
+
+
+def choose(
+    network: Network, crops: int = 1, size: int | None = None, scales: tuple[int, ...] = (), dense: bool = False
+) -> Protocol:
+    """The protocol asked for; where a size or scale is not, the network's own, or of 144 crops the paper's scales.
+
+    Raises ConfigError on what does not go together.
+    """
+    if crops not in CROPS:
+        raise ConfigError(f"--crops={crops}: choose from {', '.join(map(str, CROPS))}")
+    if dense and (crops > 1 or size is not None):
+        raise ConfigError("--dense sees whole images: leave --crops and --crop out")
+    if dense:
+        return Protocol(1, None, scales or network.scales, dense, network.by)
+    size = size or network.size or (network.model.image_size if crops > 1 else None)
+    if crops == 144 and size is not None:
+        scales = scales or scales_144(size)
+    return Protocol(crops, size, scales or network.scales, by=network.by)
+
+
+def check(protocol: Protocol, height: int, width: int, smallest: int) -> None:
+    """Raises ConfigError where images of `height` x `width` cannot be shown so to a network built for `smallest`."""
+    for scale in protocol.scales or (None,):
+        shape = (height, width) if scale is None else resized_shape(height, width, scale)
+        short, images = min(shape), f"images of {shape[0]}x{shape[1]}"
+        larger = f"give --resize, for instance --resize={scales_144(protocol.size or smallest)[0]}"
+        if protocol.size is not None and protocol.size > short:
+            raise ConfigError(f"a crop of {protocol.size} does not fit in {images}: {larger}")
+        if protocol.crops == 10 and protocol.size == short:
+            raise ConfigError(f"ten crops of {protocol.size} in {images} are one and its mirror image: {larger}")
+        if (protocol.size or short) < smallest:
+            raise ConfigError(
+                f"the network is built for {smallest} pixels a side and slides over more, not over "
+                f"{protocol.size or short}: give --crop={smallest} or more, and --resize where images are smaller"
+            )
+
+
+def views(image: jax.Array, protocol: Protocol) -> list[jax.Array]:
+    """What of images (B, H, W, C) the network is shown: [(B, V, h, w, C), ...], each of its own size."""
+    if protocol.crops == 144 and protocol.size is not None:
+        return [crops_144(image, protocol.size, protocol.scales, protocol.by)]
+    scaled = [resize_short_side(image, scale, protocol.by) for scale in protocol.scales] or [image]
+    if protocol.dense:
+        return [jnp.stack([one, mirror(one)], axis=1) for one in scaled]
+    if protocol.size is None:
+        return [one[:, None] for one in scaled]
+    if protocol.crops == 10:
+        return [ten_crop(one, protocol.size) for one in scaled]
+    return [center_crop(one, protocol.size)[:, None] for one in scaled]
+
+
+def seen_shape(network: Network, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(H, W, C) of what the network's preprocessing makes of uint8 (H, W, C)."""
+    return jax.eval_shape(network.images, jax.ShapeDtypeStruct((1, *shape), jnp.uint8)).shape[1:]
+
+
+def count_views(protocol: Protocol, shape: tuple[int, ...]) -> int:
+    """How many times the network runs for one image of (H, W, C)."""
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return sum(one.shape[1] for one in jax.eval_shape(lambda image: views(image, protocol), image))
+
+
+def log_probabilities(network: Network, variables: Any, image: jax.Array, protocol: Protocol) -> jax.Array:
+    """Logarithms (B, K) of the class probabilities of uint8 images (B, H, W, C), averaged over what is shown of each.
+
+    Within one view the scores of a network that slides are averaged before the softmax (Simonyan & Zisserman 2015).
+    """
+    shown = []
+    for view in views(network.images(image), protocol):
+        logits, _ = network.model.apply(variables, view.reshape(-1, *view.shape[2:]), train=False)
+        shown.append(jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(*view.shape[:2], -1))
+    every = jnp.concatenate(shown, axis=1)  # (B, V, K)
+    return jax.nn.logsumexp(every, axis=1) - np.float32(np.log(every.shape[1]))
+
+
+def top_5_error(log_probability: jax.Array, label: jax.Array) -> jax.Array:
+    """0 where the label is among the five likeliest of (B, K), else 1, (B,) float32; 1 where a value is no number."""
+    _, five = jax.lax.top_k(log_probability, 5)
+    found = (five == label[:, None]).any(axis=1) & ~jnp.isnan(log_probability).any(axis=1)
+    return 1.0 - found.astype(jnp.float32)
+
+
+def make_evaluate(network: Network, protocol: Protocol) -> tuple[Callable[..., Any], Sequence[str]]:
+    """A task's `evaluate` (see Task) under the protocol, and the names of its sums."""
+    names = (*SUMS, "top5_error") if network.model.num_classes >= TOP_5_FROM else SUMS
+
+    def evaluate(variables: Any, batch: Any) -> Any:
+        log_probability = log_probabilities(network, variables, batch["image"], protocol)
+        loss, error = loss_and_error(log_probability, batch["label"])
+        each = {"loss": loss, "error": error, "count": jnp.ones_like(loss)}
+        if "top5_error" in names:
+            each["top5_error"] = top_5_error(log_probability, batch["label"])
+        return {name: jnp.where(batch["mask"], each[name], 0).sum() for name in names}
+
+    return evaluate, names
+
+
+def evaluate(
+    network: Network,
+    examples: Mapping[str, np.ndarray],
+    protocol: Protocol,
+    layout: Layout,
+    batch_size: int = 128,
+    progress: bool = False,
+) -> dict[str, float]:
+    """Means over all examples: `loss` (nats of the averaged probabilities), `error`, from 10 classes on `top5_error`.
+
+    Args:
+      network: see Network.
+      examples: `image` uint8 (N, H, W, C) and `label` int32 (N,).
+      protocol: see Protocol.
+      layout: the devices.
+      batch_size: images that the network sees at once, all crops counted; at least one example a device.
+      progress: whether to draw a bar on stderr.
+
+    Returns:
+      with them `examples`, and `images_per_second`, of examples, compiling left out.
+
+    Raises:
+      ConfigError: see `check`.
+    """
+    shape = seen_shape(network, examples["image"].shape[1:])
+    check(protocol, *shape[:2], network.model.image_size)
+    count, devices_ = len(examples["label"]), len(layout.devices)
+    a_device = max(1, batch_size // count_views(protocol, shape) // devices_)
+    batch_size = devices_ * min(a_device, -(-count // devices_))
+    function, names = make_evaluate(network, protocol)
+    step = devices.parallelize(layout, make_evaluate_step(function, layout.axis_name), "rrrss", donate=(0,))
+    variables, arrays = devices.replicate(layout, (network.variables, dict(examples)))
+    first = devices.shard(layout, *evaluation_indices(count, batch_size)[0])
+    jax.block_until_ready(step(devices.replicate(layout, no_sums(names)), variables, arrays, *first))  # compiles
+    begun = time.perf_counter()
+    means = exact.evaluate(layout, step, variables, arrays, batch_size, names, progress)
+    return means | {"examples": count, "images_per_second": count / (time.perf_counter() - begun)}
+
+
+def top_5(network: Network, image: np.ndarray, protocol: Protocol) -> list[tuple[int, float]]:
+    """The five likeliest classes of uint8 (H, W, C), or all where there are fewer, with their probabilities."""
+    check(protocol, *seen_shape(network, image.shape)[:2], network.model.image_size)
+    logarithms = jax.jit(lambda variables, image: log_probabilities(network, variables, image, protocol))(
+        network.variables, image[None]
+    )
+    probabilities = np.exp(np.asarray(logarithms[0]))
+    return [(int(index), float(probabilities[index])) for index in np.argsort(-probabilities, kind="stable")[:5]]
+
+
+def recompute_batch_norm(
+    network: Network, images: np.ndarray, layout: Layout, batch_size: int = 128, progress: bool = False
+) -> Network:
+    """The network with batch-norm statistics of these images in place of its moving averages, as He et al. tested.
+
+    Each batch is normalised by its own statistics, as in training, every image once and unaugmented, in an order drawn
+    at random; `combine_statistics` makes one whole of the batches, the last of which may be smaller.
+
+    Args:
+      network: see Network.
+      images: uint8 (N, H, W, C), the training split.
+      layout: the devices.
+      batch_size: images in a batch.
+      progress: whether to draw a bar on stderr.
+
+    Raises:
+      ConfigError: the network has no batch normalisation.
+    """
+    if "batch_stats" not in network.variables:
+        raise ConfigError("--recompute_batch_norm: this network has no batch normalisation; leave it out")
+    resting = {"bn_momentum": 0.0, "bn_group": "global", "dropout": 0.0}
+    model = network.model.clone(**{name: value for name, value in resting.items() if hasattr(network.model, name)})
+    protocol = choose(network)
+    shape = seen_shape(network, images.shape[1:])
+    check(protocol, *shape[:2], model.image_size)
+
+    @jax.jit
+    def statistics(variables: Any, examples: Any, indices: jax.Array) -> Any:
+        (view,) = views(network.images(take(examples, indices)["image"]), protocol)
+        _, state = model.apply(variables, view[:, 0], train=True, mutable=["batch_stats"])
+        return state["batch_stats"]
+
+    variables, examples = devices.replicate(layout, (network.variables, {"image": images}))
+    order, jit = epoch_order(len(images), 0, 0), layout._replace(parallel="jit")
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    parts = []
+    for batch in tqdm(batches, "batch norm", unit="batch", disable=not progress):
+        whole = len(batch) % len(layout.devices) == 0
+        indices = devices.shard(jit, batch)[0] if whole else devices.replicate(layout, batch)
+        parts.append(jax.device_get(statistics(variables, examples, indices)))
+    combined = combine_statistics(parts, [len(batch) for batch in batches])
+    return network._replace(variables=dict(network.variables) | {"batch_stats": combined})

@@ -1,0 +1,123 @@
+"""Trained networks with the preprocessing they were trained under: other people's weights, and our own runs."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from cnn_jax import classification, models, weights
+from cnn_jax import config as config_lib
+from cnn_jax.config import Config, ConfigError
+from cnn_jax.data import Dataset
+from cnn_jax.data.augment import standardize
+from cnn_jax.data.crops import LIKE_PIL, Interpolation
+from cnn_jax.train import record
+from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.devices import Layout
+from cnn_jax.train.loop import initial_state, make_program
+
+
+class Network(NamedTuple):
+    """A trained network and what it expects to be shown.
+
+    Attributes:
+      model: with fields `num_classes` and `image_size`; `model.apply(variables, x)` gives logits (B, K) and endpoints.
+      variables: as arrays of numpy or JAX.
+      images: what turns uint8 (B, H, W, C) into what the network sees, float32, before it is resized and cropped.
+      channels: C.
+      scales: the short side, in pixels, that its images are resized to; none leaves them as they are.
+      size: pixels a side of the middle that it is shown, or None for the whole image.
+      by: how they are resized.
+    """
+
+    model: Any
+    variables: Any
+    images: Callable[[jax.Array], jax.Array]
+    channels: int
+    scales: tuple[int, ...] = ()
+    size: int | None = None
+    by: Interpolation = LIKE_PIL
+
+    @property
+    def parameters(self) -> int:
+        return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+
+
+def of_weights(path: Path, name: str, source: str) -> Network:
+    """Other people's weights, see `weights.load`; what they say of no crop is a middle of the network's own size.
+
+    Raises WeightsError or ConfigError.
+    """
+    variables, preprocess = weights.load(path, name, source)
+    last = f"{weights.SOURCES[source].classifier(name)}.bias"
+    leaves = traverse_util.flatten_dict(variables)
+    (classes,) = (len(array) for leaf, array in leaves.items() if weights.their_tensor(name, source, leaf).name == last)
+    model = models.build(name, num_classes=classes, **weights.options(name, source))
+    mean, std = (np.asarray(values, np.float32) for values in (preprocess.mean, preprocess.std))
+    return Network(
+        model,
+        variables,
+        partial(standardize, mean=mean, std=std),
+        channels=len(mean),
+        scales=() if preprocess.resize is None else (preprocess.resize,),
+        size=preprocess.crop or model.image_size,
+        by=Interpolation(preprocess.interpolation, preprocess.antialias),
+    )
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a run; raises RecordError or ConfigError."""
+    return config_lib.from_dict(record.read_run(folder).config)
+
+
+def of_run(folder: Path, config: Config, dataset: Dataset, layout: Layout) -> tuple[Network, int]:
+    """The network of a run folder as of its newest checkpoint, and the steps it had taken.
+
+    Args:
+      folder: the run folder, finished or not.
+      config: its own, see `read_config`.
+      dataset: what it was trained on.
+      layout: some devices; they change nothing.
+
+    Raises:
+      RecordError: there is no checkpoint that can be read.
+    """
+    if not (folder / "checkpoints").is_dir():
+        raise record.RecordError(f"{folder} holds no checkpoints: nothing was trained there, or they were deleted")
+    task = classification.make_task(config, dataset, None)
+    state = initial_state(make_program(task, config.optim, config.steps, layout), task, config, dataset)
+    with Checkpoints(folder, config) as checkpoints:
+        restored = checkpoints.restore(state)
+    if restored is None:
+        raise record.RecordError(f"{folder / 'checkpoints'} holds no checkpoint that can be read")
+    model = models.build(
+        config.model.name,
+        num_classes=dataset.num_classes,
+        dtype=jnp.dtype(config.dtype),
+        **models.settings(config.model),
+    )
+    images = classification.preprocessing(config.data, dataset)
+    return Network(model, restored[1].variables, images, dataset.image_shape[2]), restored[0]
+
+
+def require_fit(network: Network, dataset: Dataset) -> None:
+    """Raises ConfigError where the data set has other classes than the network, or other channels."""
+    if network.model.num_classes != dataset.num_classes:
+        raise ConfigError(
+            f"the network tells {network.model.num_classes} classes apart and {dataset.name} has "
+            f"{dataset.num_classes}: its labels mean nothing here; --image=FILE shows what it says of a picture"
+        )
+    require_channels(network, dataset)
+
+
+def require_channels(network: Network, dataset: Dataset) -> None:
+    """Raises ConfigError where the images have other channels than the network sees."""
+    if network.channels != dataset.image_shape[2]:
+        raise ConfigError(
+            f"the network sees {network.channels} channels and images of {dataset.name} have {dataset.image_shape[2]}"
+        )

@@ -1,0 +1,180 @@
+"""What a network sees: its first filters, its maps of an image, and the patches that excite a unit most.
+
+Images are uint8 (N, H, W, C); `look` makes of them what the network is shown, float32 (N, H', W', C).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+import numpy as np
+from flax import linen as nn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cnn_jax.config import ConfigError
+from cnn_jax.data.batches import evaluation_indices
+from cnn_jax.report.plots import STYLE
+
+FIRST = ("conv1", "conv1_1", "C1")
+"""What the papers call their first convolution."""
+
+Look = Callable[[Any], jax.Array]
+
+
+class Patch(NamedTuple):
+    """Where a unit was excited: the image, by how much, and its pixels, as shown, [top, bottom) by [left, right)."""
+
+    image: int
+    activation: float
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+def first_filters(params: Mapping[str, Any]) -> np.ndarray:
+    """The kernel of the first convolution, (f, f, C, D)."""
+    (name,) = set(FIRST) & set(params)
+    (kernel,) = (
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params[name])
+        if jax.tree_util.keystr(path, simple=True, separator="/").endswith("kernel")
+    )
+    return np.asarray(kernel)
+
+
+def maps(model: nn.Module, variables: Any, look: Look, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Every endpoint for one image, in the network's order: name -> (H', W', C') or (C',)."""
+    endpoints = jax.jit(lambda image: model.apply(variables, look(image), train=False)[1])(image[None])
+    # jit gives a dict back in the order of its keys; the trace keeps the network's.
+    order = list(model.apply(variables, look(jnp.asarray(image[None])), train=False)[1])
+    return {name: np.asarray(endpoints[name][0]) for name in order}
+
+
+def exciting(
+    model: nn.Module,
+    variables: Any,
+    look: Look,
+    images: np.ndarray,
+    units: Sequence[tuple[str, int]],
+    count: int = 9,
+    batch_size: int = 100,
+) -> dict[tuple[str, int], list[Patch]]:
+    """For each unit (endpoint, channel), the `count` images that excite it most, the strongest first.
+
+    Of each image its strongest place counts, and the patch is the pixels that this place depends on there. A unit that
+    no image excites has no patch. Zeiler & Fergus 2014, Fig. 2 (https://arxiv.org/abs/1311.2901) shows such patches.
+
+    Raises ConfigError on an unknown endpoint or channel.
+    """
+    shapes = jax.eval_shape(lambda: model.apply(variables, look(jnp.asarray(images[:1])))[1])
+    for endpoint, channel in units:
+        if endpoint not in shapes:
+            raise ConfigError(f"no endpoint {endpoint!r}; choose from {', '.join(shapes)}")
+        if not 0 <= channel < shapes[endpoint].shape[-1]:
+            raise ConfigError(f"{endpoint} has the units 0 to {shapes[endpoint].shape[-1] - 1}, not {channel}")
+
+    @jax.jit
+    def strongest(batch: jax.Array) -> jax.Array:
+        endpoints = model.apply(variables, look(batch), train=False)[1]
+        return jnp.stack([endpoints[name][..., channel].reshape(len(batch), -1).max(1) for name, channel in units], 1)
+
+    @jax.jit
+    def dependence(image: jax.Array, unit: jax.Array) -> jax.Array:
+        def activation(seen: jax.Array) -> jax.Array:
+            endpoints = model.apply(variables, seen, train=False)[1]
+            return jnp.stack([endpoints[name][..., channel].max() for name, channel in units])[unit]
+
+        return jnp.abs(jax.grad(activation)(look(image[None]))[0]).max(axis=-1) > 0  # (H, W)
+
+    batches = [(strongest(images[indices]), mask) for indices, mask in evaluation_indices(len(images), batch_size)]
+    activations = np.concatenate([np.asarray(values)[mask] for values, mask in batches])  # (N, units)
+    patches: dict[tuple[str, int], list[Patch]] = {}
+    for number, unit in enumerate(units):
+        patches[unit] = []
+        for index in np.argsort(-activations[:, number], kind="stable")[:count].tolist():
+            if activations[index, number] <= 0:
+                break
+            seen = np.asarray(dependence(images[index], number))
+            rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+            box = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+            patches[unit].append(Patch(index, float(activations[index, number]), *box))
+    return patches
+
+
+def draw_filters(kernel: np.ndarray, title: str) -> Figure:
+    """Each filter as a small picture, scaled to its own range, as Fig. 3 of Krizhevsky et al. 2012."""
+    filters = kernel.transpose(3, 0, 1, 2)
+    columns = min(16, len(filters))
+    rows = -(-len(filters) // columns)
+    with matplotlib.rc_context(STYLE):
+        page = Figure(figsize=(0.45 * columns, 0.45 * rows + 0.3), layout="constrained")
+        for axes, one in zip(_grid(page, rows, columns), filters, strict=False):
+            show(axes, picture(one))
+        page.suptitle(title, fontsize=8)
+    return page
+
+
+def picture(shown: np.ndarray) -> np.ndarray:
+    """What a network is shown, (H, W, C), scaled to [0, 1] for the eye."""
+    return (shown - shown.min()) / max(float(np.ptp(shown)), 1e-12)
+
+
+def draw_maps(endpoints: Mapping[str, np.ndarray], image: np.ndarray, count: int, title: str) -> Figure:
+    """The image, then a row an endpoint: its first `count` maps, each scaled to its own range, or its units as bars.
+
+    `image` is (H, W, C) in [0, 1], as `picture` makes it.
+    """
+    with matplotlib.rc_context(STYLE):
+        page = Figure(figsize=(0.8 * count, 0.8 * (len(endpoints) + 1)), layout="constrained")
+        grid = page.add_gridspec(len(endpoints) + 1, count)
+        show(page.add_subplot(grid[0, 0]), image)
+        for row, (name, endpoint) in enumerate(endpoints.items(), start=1):
+            if endpoint.ndim == 1:
+                first = page.add_subplot(grid[row, :])
+                first.bar(np.arange(len(endpoint)), endpoint, width=1.0, color="#444444")
+                first.set(xticks=[], yticks=[])
+            else:
+                cells = [page.add_subplot(grid[row, column]) for column in range(min(count, endpoint.shape[-1]))]
+                for axes, one in zip(cells, endpoint.transpose(2, 0, 1), strict=False):
+                    show(axes, picture(one[..., None]))
+                first = cells[0]
+            first.set_title(f"{name} {'x'.join(map(str, endpoint.shape))}", loc="left", fontsize=6)
+        page.suptitle(title, fontsize=8)
+    return page
+
+
+def draw_patches(
+    patches: Mapping[tuple[str, int], Sequence[Patch]], images: Mapping[int, np.ndarray], title: str
+) -> Figure:
+    """A row a unit: its patches, the strongest first, with its activation; `images` by number, from `picture`."""
+    columns = max([len(found) for found in patches.values()] + [1])
+    with matplotlib.rc_context(STYLE):
+        page = Figure(figsize=(0.8 * columns + 0.6, 0.95 * len(patches) + 0.3), layout="constrained")
+        cells = _grid(page, len(patches), columns)
+        for row, ((endpoint, channel), found) in enumerate(patches.items()):
+            note = "" if found else ": no image excites it"
+            cells[row * columns].set_title(f"{endpoint}:{channel}{note}", loc="left", fontsize=6)
+            for axes, patch in zip(cells[row * columns :], found, strict=False):
+                show(axes, images[patch.image][patch.top : patch.bottom, patch.left : patch.right])
+                axes.text(
+                    0.5, -0.02, f"{patch.activation:.3g}", transform=axes.transAxes, ha="center", va="top", size=5
+                )
+        page.suptitle(title, fontsize=8)
+    return page
+
+
+def show(axes: Axes, picture: np.ndarray) -> None:
+    """(H, W, C) in [0, 1]: colour of three channels, else the first in grey."""
+    axes.axis("off")
+    axes.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
+
+
+def _grid(page: Figure, rows: int, columns: int) -> list[Axes]:
+    cells = page.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for axes in cells:
+        axes.axis("off")
+    return cells
