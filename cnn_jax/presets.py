@@ -26,6 +26,15 @@ LENET5_FULL = replace(
 GOOGLENET = Optim(learning_rate=0.01, weight_decay=2e-4, rate_inside=True)
 SMALL_GOOGLENET = replace(GOOGLENET, learning_rate=0.05)
 
+CLASSIC = Optim(learning_rate=0.01, weight_decay=5e-4)
+CLASSIC_DIGITS = Config(
+    model=Model(width=16, initialization="he"),
+    data=Data(name="digits", pad=0, flip=False),
+    optim=CLASSIC,
+    steps=225,
+    evaluations=20,
+)
+
 PRESETS = {
     # He et al. 2016, 4.2 (https://arxiv.org/abs/1512.03385): 64k steps of 128, learning rate 0.1 divided by 10 at 32k
     # and 48k, momentum 0.9, weight decay 1e-4, pad 4, crop, flip; two GPUs, so batch norm over 64.
@@ -80,10 +89,61 @@ PRESETS = {
     "lenet5_full_mnist": LENET5_FULL,
     "lenet5_full_digits": replace(LENET5_FULL, data=LENET5_DIGITS, steps=2_694),
     "lenet5_full_cifar10": replace(LENET5_FULL, data=LENET5_PHOTOGRAPHS, steps=31_250),
+    # Krizhevsky et al. 2012, Section 5: batches of 128, momentum 0.9, weight decay 5e-4, the rate inside the momentum,
+    # 0.01 divided by 10 three times (by hand, when the validation error stood still; here evenly), about 90 passes.
+    # The initial values, N(0, 0.01), are for pixels from 0 to 255, less their mean image. The paper's random crops of
+    # 256-pixel images and its shifts of colour are not here.
+    "alexnet_imagenet": Config(
+        model=Model(name="alexnet"),
+        data=Data(name="imagenet2012", std=(1 / 255,), pad=0),
+        optim=replace(CLASSIC, boundaries=(0.25, 0.5, 0.75), rate_inside=True),
+        steps=90 * 1_281_167 // 128,
+        evaluations=90,
+    ),
+    # Simonyan & Zisserman 2015, 3.1: the same in Caffe with batches of 256, for 370k steps (74 passes), less the mean
+    # colour. N(0, 0.01), the networks' own initial values, trains A; the paper begins the deeper ones with A's layers,
+    # or all at random as Glorot & Bengio do, which is what is here.
+    "vgg_imagenet": Config(
+        model=Model(name="vgg16", initialization="glorot"),
+        data=Data(name="imagenet2012", mean=(0.485, 0.458, 0.408), std=(1 / 255,), pad=0),
+        optim=replace(CLASSIC, boundaries=(0.25, 0.5, 0.75), rate_inside=True),
+        batch_size=256,
+        steps=370_000,
+        evaluations=74,
+    ),
+    # torchvision's SqueezeNet 1.1 (https://github.com/pytorch/vision/pull/49): 100 passes in batches of 128, 0.01
+    # divided by 10 every 30, weight decay 2e-4.
+    "squeezenet_imagenet": Config(
+        model=Model(name="squeezenet1_1"),
+        data=Data(name="imagenet2012", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), pad=0),
+        optim=Optim(learning_rate=0.01, boundaries=(0.3, 0.6, 0.9), weight_decay=2e-4),
+        steps=100 * 1_281_167 // 128,
+        evaluations=100,
+    ),
+    # These networks on small images, with the data and passes of the ResNets' recipes: a rate that a network without
+    # batch norm bears, the papers' weight decay, He's initial values for what is narrower than the papers have it.
+    "classic_cifar10": Config(model=Model(initialization="he"), optim=CLASSIC),
+    "classic_digits": CLASSIC_DIGITS,
+    "classic_mnist": Config(
+        model=Model(initialization="he"),
+        data=Data(name="mnist", pad=2, flip=False),
+        optim=CLASSIC,
+        steps=9_375,
+        evaluations=20,
+    ),
+    # SqueezeNet at its own width: at 16, its squeeze layers have 4 to 16 maps, and it hardly learns in as many steps.
+    "squeezenet_digits": replace(CLASSIC_DIGITS, model=Model(initialization="he")),
 }
 
 # The recipe of a model on a data set, where none is named: the first that fits both.
 FITTING = (
+    (r"alexnet.*", r"imagenet2012", "alexnet_imagenet"),
+    (r"vgg.*", r"imagenet2012", "vgg_imagenet"),
+    (r"squeezenet.*", r"imagenet2012", "squeezenet_imagenet"),
+    (r"squeezenet.*", r"digits", "squeezenet_digits"),
+    (r"(alexnet|vgg).*", r"digits", "classic_digits"),
+    (r"(alexnet|vgg|squeezenet).*", r"(fashion_)?mnist", "classic_mnist"),
+    (r"(alexnet|vgg|squeezenet).*", r".*", "classic_cifar10"),
     (r"googlenet.*", r"digits", "googlenet_digits"),
     (r"googlenet.*", r"(fashion_)?mnist", "googlenet_mnist"),
     (r"googlenet.*", r"imagenet2012", "googlenet_imagenet"),

@@ -84,6 +84,8 @@ INITIALIZATIONS: dict[str, tuple[tuple[str, Initializer], ...]] = {
     # Krizhevsky et al. 2012, Section 5; in Simonyan & Zisserman 2015, 3.1, all biases are 0.
     "alexnet": ((r".*/kernel", normal(0.01)), (r".*(conv[245]|fc[67])/bias", ones)),
     "vgg": ((r".*/kernel", normal(0.01)),),
+    # Of Iandola et al. 2016's own release, and of torchvision's: small scores in the beginning.
+    "squeezenet": ((r"conv10/kernel", normal(0.01)),),
 }
 """By a network's `initialization`: the rule, of those here, that the whole of a leaf's path matches first; the path is
 that of the modules and the leaf, `stage1_block1/conv1/conv/kernel`."""

@@ -68,7 +68,7 @@ class SqueezeNet(nn.Module):
     stem: str = "paper"
     width: int = 64
     dropout: float = 0.5
-    initialization: str = "he"
+    initialization: str = "squeezenet"
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
