@@ -1,6 +1,6 @@
 """What a network sees: its first filters, its maps of an image, and the patches that excite a unit most.
 
-Images are uint8 (N, H, W, C), of the size the network takes; `normalize` makes of them what it was trained on.
+Images are uint8 (N, H, W, C); `look` makes of them what the network is shown, float32 (N, H', W', C).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +21,11 @@ from cnn_jax.report.plots import STYLE
 FIRST = ("conv1", "conv1_1", "C1")
 """What the papers call their first convolution."""
 
-Normalize = Callable[[jax.Array], jax.Array]
+Look = Callable[[Any], jax.Array]
 
 
 class Patch(NamedTuple):
-    """Where a unit was excited: the image, by how much, and the pixels it saw, [top, bottom) by [left, right)."""
+    """Where a unit was excited: the image, by how much, and its pixels, as shown, [top, bottom) by [left, right)."""
 
     image: int
     activation: float
@@ -46,18 +46,18 @@ def first_filters(params: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(kernel)
 
 
-def maps(model: nn.Module, variables: Any, normalize: Normalize, image: np.ndarray) -> dict[str, np.ndarray]:
+def maps(model: nn.Module, variables: Any, look: Look, image: np.ndarray) -> dict[str, np.ndarray]:
     """Every endpoint for one image, in the network's order: name -> (H', W', C') or (C',)."""
-    endpoints = jax.jit(lambda image: model.apply(variables, normalize(image), train=False)[1])(image[None])
+    endpoints = jax.jit(lambda image: model.apply(variables, look(image), train=False)[1])(image[None])
     # jit gives a dict back in the order of its keys; the trace keeps the network's.
-    order = list(model.apply(variables, normalize(jnp.asarray(image[None])), train=False)[1])
+    order = list(model.apply(variables, look(jnp.asarray(image[None])), train=False)[1])
     return {name: np.asarray(endpoints[name][0]) for name in order}
 
 
 def exciting(
     model: nn.Module,
     variables: Any,
-    normalize: Normalize,
+    look: Look,
     images: np.ndarray,
     units: Sequence[tuple[str, int]],
     count: int = 9,
@@ -70,7 +70,7 @@ def exciting(
 
     Raises ConfigError on an unknown endpoint or channel.
     """
-    shapes = jax.eval_shape(lambda: model.apply(variables, normalize(jnp.asarray(images[:1])))[1])
+    shapes = jax.eval_shape(lambda: model.apply(variables, look(jnp.asarray(images[:1])))[1])
     for endpoint, channel in units:
         if endpoint not in shapes:
             raise ConfigError(f"no endpoint {endpoint!r}; choose from {', '.join(shapes)}")
@@ -79,7 +79,7 @@ def exciting(
 
     @jax.jit
     def strongest(batch: jax.Array) -> jax.Array:
-        endpoints = model.apply(variables, normalize(batch), train=False)[1]
+        endpoints = model.apply(variables, look(batch), train=False)[1]
         return jnp.stack([endpoints[name][..., channel].reshape(len(batch), -1).max(1) for name, channel in units], 1)
 
     @jax.jit
@@ -88,7 +88,7 @@ def exciting(
             endpoints = model.apply(variables, seen, train=False)[1]
             return jnp.stack([endpoints[name][..., channel].max() for name, channel in units])[unit]
 
-        return jnp.abs(jax.grad(activation)(normalize(image[None]))[0]).max(axis=-1) > 0  # (H, W)
+        return jnp.abs(jax.grad(activation)(look(image[None]))[0]).max(axis=-1) > 0  # (H, W)
 
     batches = [(strongest(images[indices]), mask) for indices, mask in evaluation_indices(len(images), batch_size)]
     activations = np.concatenate([np.asarray(values)[mask] for values, mask in batches])  # (N, units)
@@ -113,35 +113,44 @@ def draw_filters(kernel: np.ndarray, title: str) -> Figure:
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(0.45 * columns, 0.45 * rows + 0.3), layout="constrained")
         for axes, one in zip(_grid(page, rows, columns), filters, strict=False):
-            show(axes, (one - one.min()) / max(float(np.ptp(one)), 1e-12))
+            show(axes, picture(one))
         page.suptitle(title, fontsize=8)
     return page
+
+
+def picture(shown: np.ndarray) -> np.ndarray:
+    """What a network is shown, (H, W, C), scaled to [0, 1] for the eye."""
+    return (shown - shown.min()) / max(float(np.ptp(shown)), 1e-12)
 
 
 def draw_maps(endpoints: Mapping[str, np.ndarray], image: np.ndarray, count: int, title: str) -> Figure:
-    """The image, then a row an endpoint: its first `count` maps, each scaled to its own range, or its units as bars."""
+    """The image, then a row an endpoint: its first `count` maps, each scaled to its own range, or its units as bars.
+
+    `image` is (H, W, C) in [0, 1], as `picture` makes it.
+    """
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(0.8 * count, 0.8 * (len(endpoints) + 1)), layout="constrained")
-        cells = _grid(page, len(endpoints) + 1, count)
-        show(cells[0], image / 255)
+        grid = page.add_gridspec(len(endpoints) + 1, count)
+        show(page.add_subplot(grid[0, 0]), image)
         for row, (name, endpoint) in enumerate(endpoints.items(), start=1):
-            first = cells[row * count]
-            first.set_title(f"{name} {'x'.join(map(str, endpoint.shape))}", loc="left", fontsize=6)
             if endpoint.ndim == 1:
-                first.remove()
-                wide = page.add_subplot(len(endpoints) + 1, 1, row + 1)
-                wide.bar(np.arange(len(endpoint)), endpoint, width=1.0, color="#444444")
-                wide.set_title(f"{name} {len(endpoint)}", loc="left", fontsize=6)
-                wide.set(xticks=[], yticks=[])
-                continue
-            for axes, one in zip(cells[row * count :], endpoint.transpose(2, 0, 1)[:count], strict=False):
-                show(axes, (one - one.min())[..., None] / max(float(np.ptp(one)), 1e-12))
+                first = page.add_subplot(grid[row, :])
+                first.bar(np.arange(len(endpoint)), endpoint, width=1.0, color="#444444")
+                first.set(xticks=[], yticks=[])
+            else:
+                cells = [page.add_subplot(grid[row, column]) for column in range(min(count, endpoint.shape[-1]))]
+                for axes, one in zip(cells, endpoint.transpose(2, 0, 1), strict=False):
+                    show(axes, picture(one[..., None]))
+                first = cells[0]
+            first.set_title(f"{name} {'x'.join(map(str, endpoint.shape))}", loc="left", fontsize=6)
         page.suptitle(title, fontsize=8)
     return page
 
 
-def draw_patches(patches: Mapping[tuple[str, int], Sequence[Patch]], images: np.ndarray, title: str) -> Figure:
-    """A row a unit: its patches, the strongest first, with its activation."""
+def draw_patches(
+    patches: Mapping[tuple[str, int], Sequence[Patch]], images: Mapping[int, np.ndarray], title: str
+) -> Figure:
+    """A row a unit: its patches, the strongest first, with its activation; `images` by number, from `picture`."""
     columns = max([len(found) for found in patches.values()] + [1])
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(0.8 * columns + 0.6, 0.95 * len(patches) + 0.3), layout="constrained")
@@ -150,7 +159,7 @@ def draw_patches(patches: Mapping[tuple[str, int], Sequence[Patch]], images: np.
             note = "" if found else ": no image excites it"
             cells[row * columns].set_title(f"{endpoint}:{channel}{note}", loc="left", fontsize=6)
             for axes, patch in zip(cells[row * columns :], found, strict=False):
-                show(axes, images[patch.image, patch.top : patch.bottom, patch.left : patch.right] / 255)
+                show(axes, images[patch.image][patch.top : patch.bottom, patch.left : patch.right])
                 axes.text(
                     0.5, -0.02, f"{patch.activation:.3g}", transform=axes.transAxes, ha="center", va="top", size=5
                 )
@@ -160,6 +169,7 @@ def draw_patches(patches: Mapping[tuple[str, int], Sequence[Patch]], images: np.
 
 def show(axes: Axes, picture: np.ndarray) -> None:
     """(H, W, C) in [0, 1]: colour of three channels, else the first in grey."""
+    axes.axis("off")
     axes.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
 
 

@@ -1,8 +1,11 @@
 """Flags of an evaluation: which network, on what, shown how; and how its results are printed."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from absl import flags
 
 from cnn_jax import data, evaluation
@@ -10,6 +13,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.evaluation import networks
 from cnn_jax.evaluation.networks import Network
+from cnn_jax.train import devices
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.record import finite
 from cnn_jax.weights import SOURCES
@@ -56,6 +60,31 @@ def network_and_data(layout: Layout) -> tuple[Network, Dataset, dict[str, Any]]:
     dataset = data.load(config.data.name, FLAGS.data_dir, validation=held_out, download=FLAGS.download)
     network, step = networks.of_run(folder, config, dataset, layout)
     return network, dataset, {"model": config.model.name, "run": str(folder), "step": step}
+
+
+def network_and_images() -> tuple[Network, Dataset | None, str]:
+    """The network, a data set of which the images alone are wanted, if one is asked for, and what to call the network.
+
+    Raises whatever a user can mend.
+    """
+    if FLAGS.run is not None:
+        network, dataset, about = network_and_data(devices.choose(FLAGS.parallel, FLAGS.devices))
+        return network, dataset, f"{about['model']}, {about['run']} after {about['step']} steps"
+    network = of_weights()
+    if FLAGS.dataset is None and FLAGS.image is None:
+        raise ConfigError("give images: --dataset, such as cifar10, or --image=FILE, or both")
+    dataset = FLAGS.dataset and data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
+    if dataset:
+        networks.require_channels(network, dataset)
+    return network, dataset, f"{FLAGS.model}, {FLAGS.source}"
+
+
+def look(network: Network) -> Callable[[Any], jax.Array]:
+    """What turns uint8 images into what the network is shown under the protocol of the flags, one view of each."""
+    shown = protocol(network._replace(scales=network.scales or (network.model.image_size,)))
+    if shown.crops > 1 or shown.dense or len(shown.scales) > 1:
+        raise ConfigError("one view of each image is looked at: leave --crops, --dense and --scales out")
+    return lambda image: evaluation.views(network.images(jnp.asarray(image)), shown)[0][:, 0]
 
 
 def protocol(network: Network) -> evaluation.Protocol:

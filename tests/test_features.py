@@ -38,7 +38,7 @@ def test_maps_are_the_endpoints_in_the_networks_order(network, images):
     assert list(maps) == ["conv1", "stage1", "stage2", "stage3", "pool"]
     expected = model.apply(variables, normalize(jnp.asarray(images[:1])))[1]
     np.testing.assert_allclose(maps["stage2"], expected["stage2"][0], rtol=1e-4, atol=1e-5)
-    features.draw_maps(maps, images[0], 4, "")
+    features.draw_maps(maps, features.picture(images[0]), 4, "")
 
 
 def test_the_most_exciting_patch_is_where_a_second_search_finds_it(network, images):
@@ -54,7 +54,7 @@ def test_the_most_exciting_patch_is_where_a_second_search_finds_it(network, imag
         row, column = np.unravel_index(activations[patch.image].argmax(), (12, 12))
         assert (patch.top, patch.bottom) == (max(row - 1, 0), min(row + 2, 12))  # a 3x3 convolution, its zeros apart
         assert (patch.left, patch.right) == (max(column - 1, 0), min(column + 2, 12))
-    features.draw_patches({unit: patches, ("conv1", 0): []}, images, "")
+    features.draw_patches({unit: patches, ("conv1", 0): []}, dict(enumerate(images / 255)), "")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.layers.norm import BatchNorm
+from cnn_jax.layers.norm import BatchNorm, combine_statistics, local_response_norm
 
 B, H, W, C = 8, 3, 2, 4
 
@@ -69,3 +69,48 @@ def test_statistics_are_float32_and_the_result_is_of_the_compute_type(x):
     y, updated = norm.apply(variables(), jnp.asarray(x, "bfloat16"), train=True, mutable=["batch_stats"])
     assert y.dtype == jnp.bfloat16
     assert updated["batch_stats"]["var"].dtype == jnp.float32
+
+
+def test_statistics_of_parts_combine_to_those_of_the_whole_set(x):
+    """Parts of any size, far apart in mean, as training passes with momentum 0 leave them."""
+    whole = np.concatenate([x + 50 * i for i in range(3)])
+    parts = [whole[:5], whole[5:7], whole[7:]]
+    norm = BatchNorm(momentum=0)
+    passes = [norm.apply(variables(), part, train=True, mutable=["batch_stats"])[1]["batch_stats"] for part in parts]
+    combined = combine_statistics([{"stage": {"norm": part}} for part in passes], [len(part) for part in parts])
+    found = combined["stage"]["norm"]
+    assert found["mean"].dtype == found["var"].dtype == np.float32
+    pixels = whole.astype(np.float64).reshape(-1, C)
+    np.testing.assert_allclose(found["mean"], pixels.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found["var"], pixels.var(axis=0), rtol=1e-6)
+    evaluated = norm.apply({**variables(), "batch_stats": found}, whole, train=False)
+    trained, _ = norm.apply(variables(), whole, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(evaluated, trained, rtol=1e-4, atol=1e-4)
+
+
+def numpy_local_response_norm(x, size, k, alpha, beta):
+    y = np.zeros(x.shape)
+    for i in range(x.shape[3]):
+        near = x[..., max(0, i - size // 2) : min(x.shape[3] - 1, i + size // 2) + 1].astype(np.float64)
+        y[..., i] = x[..., i] / (k + alpha * np.square(near).sum(axis=-1)) ** beta
+    return y
+
+
+@pytest.mark.parametrize(("size", "k", "alpha", "beta"), [(5, 2.0, 1e-4, 0.75), (3, 1.0, 0.5, 0.5), (9, 0.5, 2.0, 1.0)])
+def test_local_response_norm_equals_a_second_implementation(x, size, k, alpha, beta):
+    x = np.concatenate([x, -x], axis=-1)
+    y = local_response_norm(x, size, k, alpha, beta)
+    np.testing.assert_allclose(y, numpy_local_response_norm(x, size, k, alpha, beta), rtol=1e-5)
+    over_size = local_response_norm(x, size, k, alpha * size, beta, alpha_over_size=True)
+    np.testing.assert_allclose(over_size, y, rtol=1e-6)
+    direction = np.random.default_rng(1).standard_normal(x.shape)
+    above, below = (numpy_local_response_norm(x + h * direction, size, k, alpha, beta) for h in (1e-4, -1e-4))
+    weights = np.random.default_rng(2).standard_normal(x.shape).astype(np.float32)
+    gradient = jax.jit(jax.grad(lambda x: (weights * local_response_norm(x, size, k, alpha, beta)).sum()))(x)
+    np.testing.assert_allclose((gradient * direction).sum(), (weights * (above - below) / 2e-4).sum(), rtol=1e-3)
+
+
+def test_local_response_norm_keeps_the_type_and_wants_a_middle(x):
+    assert local_response_norm(jnp.asarray(x, "bfloat16")).dtype == jnp.bfloat16
+    with pytest.raises(ValueError, match="over 4 channels: choose an odd number"):
+        local_response_norm(x, 4)

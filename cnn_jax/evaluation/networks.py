@@ -112,6 +112,11 @@ def require_fit(network: Network, dataset: Dataset) -> None:
             f"the network tells {network.model.num_classes} classes apart and {dataset.name} has "
             f"{dataset.num_classes}: its labels mean nothing here; --image=FILE shows what it says of a picture"
         )
+    require_channels(network, dataset)
+
+
+def require_channels(network: Network, dataset: Dataset) -> None:
+    """Raises ConfigError where the images have other channels than the network sees."""
     if network.channels != dataset.image_shape[2]:
         raise ConfigError(
             f"the network sees {network.channels} channels and images of {dataset.name} have {dataset.image_shape[2]}"

@@ -29,7 +29,7 @@ def output_size(
 
 
 def receptive_field(layers: Iterable[tuple[int, int, int]]) -> int:
-    """Pixels a side of the input that one unit of the last layer sees; layers (kernel, stride, dilation), first first."""
+    """Pixels a side of the input that a unit of the last layer sees; layers (kernel, stride, dilation) in order."""
     field = step = 1
     for kernel_size, stride, dilation in layers:
         field += dilation * (kernel_size - 1) * step
