@@ -64,13 +64,23 @@ def lecun_1998(key: jax.Array | np.random.Generator, shape: tuple[int, ...], dty
     return uniform(key, shape, dtype) * np.float32(2.4 / math.prod(shape[:-1]))
 
 
+def within(bound: float) -> Initializer:
+    """U(-bound, bound)."""
+
+    def draw(key: jax.Array | np.random.Generator, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
+        return uniform(key, shape, dtype) * np.float32(bound)
+
+    return draw
+
+
 INITIALIZERS = {"kernel": he_normal, "bias": zeros, "scale": ones, "mean": zeros, "var": ones, "coefficient": ones}
 """By a leaf's name: what a module declares its parameters with, and what holds where no other rule does."""
 
 INITIALIZATIONS: dict[str, tuple[tuple[str, Initializer], ...]] = {
     "he": (),
     "glorot": ((r".*/kernel", glorot_uniform),),
-    "lecun": ((r".*/kernel", lecun_1998),),
+    # A unit of S2 or S4 has four inputs.
+    "lecun": ((r".*/kernel", lecun_1998), (r".*/coefficient", within(2.4 / 4))),
     # Krizhevsky et al. 2012, Section 5; in Simonyan & Zisserman 2015, 3.1, all biases are 0.
     "alexnet": ((r".*/kernel", normal(0.01)), (r".*(conv[245]|fc[67])/bias", ones)),
     "vgg": ((r".*/kernel", normal(0.01)),),

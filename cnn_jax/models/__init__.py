@@ -19,8 +19,10 @@ from cnn_jax.models.vgg import VGG, VGGBN
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": LeNet5,
-    # As it is mostly retold: every map of C3 sees all of S2, means are pooled, the output is dense.
-    "lenet5_full": partial(LeNet5, connections=FULLY_CONNECTED, pooling="mean", output="dense"),
+    # As it is mostly retold: every map of C3 sees all of S2, means are pooled, the output is dense, Glorot's start.
+    "lenet5_full": partial(
+        LeNet5, connections=FULLY_CONNECTED, pooling="mean", output="dense", initialization="glorot"
+    ),
     "alexnet": AlexNet,
     "alexnet_owt": partial(AlexNet, year=2014, towers=1, image_size=224, width=64),
     "vgg11": partial(VGG, configuration="A"),

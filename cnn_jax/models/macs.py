@@ -2,22 +2,49 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 
-def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Those of the convolutions and dense layers of a forward pass of one image, (H, W, C), as the papers count."""
+class Trace(NamedTuple):
+    """A forward pass of one image in evaluation, traced.
+
+    Attributes:
+      jaxpr: (variables, image (1, H, W, C)) -> (logits, endpoints), flat.
+      variables: their shapes.
+      results: the shapes of (logits, endpoints).
+    """
+
+    jaxpr: Any
+    variables: Any
+    results: Any
+
+
+def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Trace:
+    """Traces a network for an image (H, W, C)."""
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
-    return _count(jax.make_jaxpr(lambda variables, x: model.apply(variables, x)[0])(variables, image).jaxpr)
+    closed, results = jax.make_jaxpr(model.apply, return_shape=True)(variables, image)
+    return Trace(closed.jaxpr, variables, results)
 
 
-def _count(jaxpr: Any) -> int:
-    return sum(map(_of_equation, jaxpr.eqns))
+def count_macs(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Those of the convolutions and dense layers of a forward pass of one image, (H, W, C), as the papers count."""
+    return sum(macs_by_layer(trace(model, image_shape)).values())
+
+
+def macs_by_layer(traced: Trace) -> dict[str, int]:
+    """Those of `count_macs` by the network's own modules, those without any left out; "" has what is in no module."""
+    by_layer: dict[str, int] = {}
+    for equation in traced.jaxpr.eqns:
+        if macs := _of_equation(equation):
+            scopes = str(equation.source_info.name_stack).split("/")  # the network, its module, that one's, ...
+            layer = scopes[1] if len(scopes) > 1 else ""
+            by_layer[layer] = by_layer.get(layer, 0) + macs
+    return by_layer
 
 
 def _of_equation(equation: Any) -> int:
@@ -29,14 +56,15 @@ def _of_equation(equation: Any) -> int:
         (contracted, _), _ = equation.params["dimension_numbers"]
         summed = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         return math.prod(equation.outvars[0].aval.shape) * summed
-    inner = [_count(jaxpr) for jaxpr in _inner(equation.params)]
+    inner = [sum(map(_of_equation, jaxpr.eqns)) for jaxpr in inner_jaxprs(equation)]
     if equation.primitive.name == "cond":
         return max(inner)  # one branch runs: of a convolution's lowerings, XLA's own says what it does
     return sum(inner) * equation.params.get("length", 1)  # of a scan
 
 
-def _inner(params: dict[str, Any]) -> Iterator[Any]:
-    for value in params.values():
+def inner_jaxprs(equation: Any) -> Iterator[Any]:
+    """The computations that an equation calls: one of a jit, one a branch of a cond."""
+    for value in equation.params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if hasattr(item, "jaxpr"):
                 yield item.jaxpr

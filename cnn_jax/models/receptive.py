@@ -1,0 +1,95 @@
+"""What one unit of each endpoint sees of the image, read off the traced computation."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from cnn_jax.models.macs import Trace, inner_jaxprs
+
+
+class Field(NamedTuple):
+    """Row i of a map is computed from the image's rows step * i + first to step * i + last, padding and all.
+
+    `layers` is the number of convolutions and dense layers on the longest way from the image.
+    """
+
+    step: int
+    first: int
+    last: int
+    layers: int
+
+    @property
+    def size(self) -> int:
+        """Pixels a side."""
+        return self.last - self.first + 1
+
+
+def receptive_fields(traced: Trace) -> dict[str, Field]:
+    """The field of each endpoint and of the `logits`.
+
+    Of maps (1, H', W', C') only: of a vector `layers` alone is true. A network traced with images larger than those it
+    is built for has maps of its dense layers too.
+    """
+    before_image = [None] * (len(traced.jaxpr.invars) - 1)
+    results = _walk(traced.jaxpr, [*before_image, Field(1, 0, 0, 0)])
+    logits, endpoints = jax.tree.unflatten(jax.tree.structure(traced.results), results)
+    return {**endpoints, "logits": logits}
+
+
+def _walk(jaxpr: Any, fields: list[Field | None]) -> list[Field | None]:
+    """The fields of a computation's results from those of its arguments; None is what the image has no part in."""
+    known: dict[Any, Field | None] = dict(zip(jaxpr.invars, fields, strict=True))
+
+    def field(variable: Any) -> Field | None:
+        return None if hasattr(variable, "val") else known.get(variable)  # a literal cannot be looked up
+
+    for equation in jaxpr.eqns:
+        arguments = [field(variable) for variable in equation.invars]
+        known.update(zip(equation.outvars, _through(equation, arguments), strict=True))
+    return [field(variable) for variable in jaxpr.outvars]
+
+
+def _through(equation: Any, arguments: list[Field | None]) -> list[Field | None]:
+    """The fields of an equation's results."""
+    if equation.primitive.name == "cond":  # of a convolution's lowerings, XLA's own says what it does
+        branches = [_walk(jaxpr, arguments[1:]) for jaxpr in inner_jaxprs(equation)]
+        return max(branches, key=lambda results: max((field.layers for field in results if field), default=0))
+    if equation.primitive.name == "scan":
+        constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+        for _ in range(equation.params["length"]):
+            results = _walk(equation.params["jaxpr"].jaxpr, arguments)
+            arguments = [*arguments[:constants], *results[:carried], *arguments[constants + carried :]]
+        return results
+    for jaxpr in inner_jaxprs(equation):
+        if len(jaxpr.invars) == len(arguments):
+            return _walk(jaxpr, arguments)
+    seen = [field for field in arguments if field is not None]
+    if not seen:
+        return [None] * len(equation.outvars)
+    step, layers = max(field.step for field in seen), max(field.layers for field in seen)
+    union = Field(step, min(field.first for field in seen), max(field.last for field in seen), layers)
+    return [_windowed(equation, union)] * len(equation.outvars)
+
+
+def _windowed(equation: Any, field: Field) -> Field:
+    """The field after a convolution, a pooling window, a slice or a padding; other equations leave it as it is."""
+    name, params = equation.primitive.name, equation.params
+    if name == "conv_general_dilated":
+        size = equation.invars[1].aval.shape[params["dimension_numbers"].rhs_spec[2]]
+        (before, _), dilation = params["padding"][0], params["rhs_dilation"][0]
+        window = -before, dilation * (size - 1) - before, params["window_strides"][0]
+    elif name.startswith("reduce_window"):
+        (before, _), size = params["padding"][1], params["window_dimensions"][1]
+        window = -before, size - 1 - before, params["window_strides"][1]
+    elif name == "slice" and len(params["start_indices"]) == 4:
+        start = int(params["start_indices"][1])
+        window = start, start, (params["strides"] or (1,) * 4)[1]
+    elif name == "pad" and len(params["padding_config"]) == 4:
+        window = (-params["padding_config"][1][0],) * 2 + (1,)
+    else:
+        return field._replace(layers=field.layers + (name == "dot_general"))
+    first, last, stride = window
+    layers = field.layers + (name == "conv_general_dilated")
+    return Field(
+        int(field.step * stride), int(field.first + field.step * first), int(field.last + field.step * last), layers
+    )
