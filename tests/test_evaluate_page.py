@@ -1,0 +1,97 @@
+"""The page evaluate, started as a user starts it: our own run, other people's weights, a picture, and mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.test_experiments import TINY, launch
+
+
+@pytest.fixture(scope="module")
+def run(digits_dir, tmp_path_factory):
+    """A run folder that the page train left, and what its result.json says."""
+    workdir = tmp_path_factory.mktemp("train")
+    done = launch("train", "--model=resnet8", "--run=tiny", f"--data_dir={digits_dir}", f"--workdir={workdir}", *TINY)
+    assert done.returncode == 0, done.stderr
+    return workdir / "tiny", json.loads((workdir / "tiny" / "result.json").read_text())
+
+
+def evaluate(*flags):
+    """(the last line of the table's protocol, the JSON of the last line) of a call that succeeds."""
+    done = launch("evaluate", "--noprogress", *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_run_has_the_error_it_recorded(run, digits_dir):
+    folder, recorded = run
+    text, result = evaluate(f"--run={folder}", f"--data_dir={digits_dir}")
+    assert result["test_error"] == recorded["test_error"]
+    assert result["test_loss"] == pytest.approx(recorded["test_loss"], rel=1e-5)
+    assert (result["model"], result["dataset"], result["split"], result["step"]) == ("resnet8", "digits", "test", 4)
+    assert (result["examples"], result["parameters"]) == (360, recorded["parameters"])
+    assert result["images_per_second"] > 0 and result["top5_error"] <= result["test_error"]
+    assert "whole images" in text and f"{100 * result['test_error']:.2f} %" in text
+
+
+def test_a_run_under_another_protocol_and_with_statistics_recomputed(run, digits_dir):
+    flags = [f"--run={run[0]}", f"--data_dir={digits_dir}", "--split=train", "--examples=50", "--devices=2"]
+    _, result = evaluate(*flags, "--crops=10", "--resize=9", "--recompute_batch_norm")
+    assert result["protocol"] == {"crops": 10, "crop": 8, "scales": [9], "dense": False}
+    assert result["examples"] == 50 and 0 <= result["train_error"] <= 1
+    assert result["recomputed_batch_norm"]
+
+
+def test_other_peoples_weights_on_real_images(real_data):
+    flags = ["--model=resnet20", "--source=akamaster", "--dataset=cifar10", f"--data_dir={real_data / 'tfds'}"]
+    weights = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
+    _, result = evaluate(*flags, f"--weights={weights}", "--examples=200")
+    assert (result["model"], result["source"], result["parameters"]) == ("resnet20", "akamaster", 269_722)
+    assert result["test_error"] < 0.15
+
+
+def test_a_picture_has_five_classes(real_data, tmp_path):
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(picture)
+    weights = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
+    flags = [f"--weights={weights}", "--model=resnet20", "--source=akamaster", f"--image={picture}"]
+    _, result = evaluate(*flags)
+    probabilities = [guess["probability"] for guess in result["top5"]]
+    assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True)
+    assert 0 < sum(probabilities) <= 1.0001
+
+
+WRONG = {
+    "no network": (["--dataset=digits"], "give a network: --weights, --model and --source"),
+    "no run there": (["--run=nowhere"], "nowhere is not a run folder"),
+    "no such source": (["--weights=x", "--model=resnet20", "--source=akamasters"], "unknown source of weights"),
+    "no such file": (["--weights=x.safetensors", "--model=resnet20", "--source=akamaster"], "no such file"),
+    "two scales": (["--resize=9", "--scales=9,10"], "leave one out"),
+    "no size": (["--scales=9,ten"], "'ten' is no size"),
+    "no split": (["--split=valid"], "--split=valid: digits has train, test"),
+    "run and model": (["--model=resnet20"], "--model: a run has its own"),
+    "no room": (["--crops=10"], "ten crops of 8 in images of 8x8 are one"),
+    "not a picture": (["--image=pyproject.toml"], "give a network"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_mistake_is_one_line(name, run, digits_dir):
+    flags, message = WRONG[name]
+    if not any(flag.startswith(("--weights", "--run", "--dataset")) for flag in flags):
+        flags = [f"--run={run[0]}", *flags]
+    done = launch("evaluate", f"--data_dir={digits_dir}", *flags)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_labels_of_other_classes_are_refused(real_data, digits_dir):
+    flags = [f"--weights={real_data / 'weights' / 'squeezenet1_1.safetensors'}", "--model=squeezenet1_1"]
+    done = launch("evaluate", *flags, "--source=torchvision", "--dataset=digits", f"--data_dir={digits_dir}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the network tells 1000 classes apart and digits has 10")
