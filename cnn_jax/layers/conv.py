@@ -1,4 +1,4 @@
-"""Convolution with explicit, symmetric zero padding, and its two gradients, lowered per platform.
+"""Convolution with explicit padding, the same on every side, and its two gradients, lowered per platform.
 
 GPU and TPU have XLA's own. XLA:CPU is slow at the kernel gradient above all, so there float32 takes the package's
 kernels (native.py), to the same numbers up to rounding. A convolution is linear in either argument, and each gradient
@@ -18,6 +18,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
 
 from cnn_jax.layers import native
+from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.initializers import INITIALIZERS
 
 LARGE_MAP = 256  # pixels from which XLA:CPU is faster at the kernel gradients of parts of the batch, summed
@@ -27,29 +28,70 @@ Pair = tuple[jax.Array, jax.Array]
 Convolve = Callable[[jax.Array, jax.Array], jax.Array]
 
 
+PADDING_MODES = ("zero", "valid", "symmetric", "circular")
+
+
 class Conv(nn.Module):
-    """A square convolution without bias: (B, H, W, C) -> (B, H', W', features), H' = floor((H - f + 2p) / s + 1).
+    """A square convolution: (B, H, W, C) -> (B, H', W', features), H' as `geometry.output_size` has it.
 
     Attributes:
       features: filters.
-      kernel_size: f, in pixels.
+      kernel_size: f, taps a side.
       stride: s, in pixels.
-      padding: p, pixels of zeros on every side; None is f // 2.
-      dtype: compute type; the kernel (f, f, C, features) is a float32 parameter.
+      padding: p, pixels on every side; None is dilation * (f // 2), which keeps the size where f is odd and s is 1.
+      padding_mode: what the padding holds: "zero", "symmetric" (the map mirrored, its edge pixels twice) or "circular"
+        (the map repeated); "valid" pads nothing, whatever `padding` is.
+      dilation: pixels between taps (Yu and Koltun 2016, https://arxiv.org/abs/1511.07122).
+      groups: towers; each group of filters sees C / groups channels only (Krizhevsky et al. 2012, 3.5).
+      use_bias: adds a bias (features,) to each filter.
+      dtype: compute type; the kernel (f, f, C / groups, features) and the bias are float32 parameters.
+
+    Raises ValueError for an unknown `padding_mode`, for channels or filters that `groups` does not divide, for more
+    symmetric or circular padding than there are pixels, and where the padded input is smaller than the kernel.
     """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
     padding: int | None = None
+    padding_mode: str = "zero"
+    dilation: int = 1
+    groups: int = 1
+    use_bias: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", INITIALIZERS["kernel"], shape)
-        padding = self.kernel_size // 2 if self.padding is None else self.padding
-        return conv(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, padding)
+        if x.shape[-1] % self.groups or self.features % self.groups:
+            raise ValueError(f"{self.groups} groups do not divide {x.shape[-1]} channels and {self.features} filters")
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", INITIALIZERS["kernel"], shape).astype(self.dtype)
+        padding = self.dilation * (self.kernel_size // 2) if self.padding is None else self.padding
+        x, padding = pad(x.astype(self.dtype), padding, self.padding_mode)
+        # XLA:CPU is slow at grouped convolutions, and groups are few.
+        parts = zip(*(jnp.split(array, self.groups, axis=-1) for array in (x, kernel)), strict=True)
+        if self.dilation == 1:
+            results = [conv(*part, self.stride, padding) for part in parts]
+        else:
+            results = [dilated_conv(*part, self.stride, padding, self.dilation) for part in parts]
+        y = jnp.concatenate(results, axis=-1)
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", INITIALIZERS["bias"], (self.features,))
+        return y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+
+def pad(x: jax.Array, padding: int, mode: str) -> tuple[jax.Array, int]:
+    """Maps (B, H, W, C) padded as `mode` says, and the zeros that the convolution itself is still to add."""
+    if mode not in PADDING_MODES:
+        raise ValueError(f"padding_mode {mode!r}; choose from {', '.join(PADDING_MODES)}")
+    if mode in ("zero", "valid"):
+        return x, padding if mode == "zero" else 0
+    if padding > min(x.shape[1:3]):
+        raise ValueError(f"{mode} padding of {padding} pixels needs a map of as many; this one has {x.shape[1:3]}")
+    return jnp.pad(
+        x, [(0, 0), (padding, padding), (padding, padding), (0, 0)], "symmetric" if mode == "symmetric" else "wrap"
+    ), 0
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -58,9 +100,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Arra
 
     Raises ValueError where the padded input is smaller than the kernel.
     """
-    if min(x.shape[1:3]) + 2 * padding < len(kernel):
-        raise ValueError(f"an input of {x.shape[1:3]} with padding {padding} is smaller than the kernel, {len(kernel)}")
-    height, width = ((size + 2 * padding - len(kernel)) // stride + 1 for size in x.shape[1:3])
+    height, width = (output_size(size, len(kernel), stride, padding) for size in x.shape[1:3])
     return lower("convolution", (len(x), height, width, kernel.shape[3]), x, kernel, stride, padding)
 
 
@@ -110,11 +150,19 @@ input_gradient.defvjp(input_forward, input_backward)
 kernel_gradient.defvjp(kernel_forward, kernel_backward)
 
 
-def xla_conv(stride: int, padding: int) -> Convolve:
+def dilated_conv(x: jax.Array, kernel: jax.Array, stride: int, padding: int, dilation: int) -> jax.Array:
+    """`conv` with `dilation` pixels between the taps, lowered by XLA on every platform."""
+    for size in x.shape[1:3]:
+        output_size(size, len(kernel), stride, padding, dilation)
+    return xla_conv(stride, padding, dilation)(x, kernel)
+
+
+def xla_conv(stride: int, padding: int, dilation: int = 1) -> Convolve:
     return partial(
         lax.conv_general_dilated,
         window_strides=(stride, stride),
         padding=[(padding, padding)] * 2,
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 

@@ -79,6 +79,16 @@ INITIALIZATIONS: dict[str, tuple[tuple[str, Initializer], ...]] = {
 that of the modules and the leaf, `stage1_block1/conv1/conv/kernel`."""
 
 
+def shapes(model: nn.Module, x: jax.ShapeDtypeStruct) -> Any:
+    """Shape and type of each of the model's variables; nothing is computed.
+
+    Args:
+      model: a network.
+      x: shape and type of the input, (B, H, W, C).
+    """
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(x.shape, x.dtype)))
+
+
 def initialize(model: nn.Module, key: jax.Array, x: jax.ShapeDtypeStruct) -> Any:
     """The model's variables, as numpy arrays, a function of the key and of each leaf's path alone.
 
@@ -87,7 +97,6 @@ def initialize(model: nn.Module, key: jax.Array, x: jax.ShapeDtypeStruct) -> Any
       key: a typed JAX key.
       x: shape and type of the input, (B, H, W, C).
     """
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(x.shape, x.dtype)))
     entropy = np.asarray(jax.random.key_data(key)).tolist()
     rules = INITIALIZATIONS[model.initialization]
 
@@ -98,4 +107,4 @@ def initialize(model: nn.Module, key: jax.Array, x: jax.ShapeDtypeStruct) -> Any
         fitting = [draw for pattern, draw in rules if re.fullmatch(pattern, inside)]
         return (fitting or [INITIALIZERS[name.rpartition("/")[2]]])[0](generator, shape.shape)
 
-    return jax.tree_util.tree_map_with_path(leaf, shapes)
+    return jax.tree_util.tree_map_with_path(leaf, shapes(model, x))

@@ -1,14 +1,19 @@
-"""Batch normalisation (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167) over a chosen number of examples."""
+"""Normalisation: by a batch, over a chosen number of examples (Ioffe and Szegedy 2015,
+https://arxiv.org/abs/1502.03167), and local, by the neighbouring channels (Krizhevsky et al. 2012, 3.3)."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
 
 from cnn_jax.layers.initializers import INITIALIZERS
+
+STATISTICS = ("mean", "var")
 
 
 class BatchNorm(nn.Module):
@@ -76,3 +81,53 @@ def normalize(
     mean, var = (value.reshape(-1, 1, 1, 1, x.shape[-1]) for value in (mean, var))
     factor = lax.rsqrt(var + epsilon) * scale.reshape(1, 1, 1, 1, -1)
     return (x * factor + (bias.reshape(1, 1, 1, 1, -1) - mean * factor)).astype(dtype)
+
+
+def combine_statistics(parts: Sequence[Any], counts: Sequence[int]) -> Any:
+    """The statistics of a whole set from those of its parts: the law of total variance, in float64 on the host.
+
+    He et al. recomputed them so after training, with the parameters at rest. Give one `batch_stats` tree a part, as
+    a training pass with `momentum=0` leaves it, each part a single group: with ghost groups `BatchNorm` averages
+    variances, and loses what the groups' means differ by.
+
+    Args:
+      parts: trees of the same structure, their `mean` and `var` (C,) each a part's own.
+      counts: examples in each part.
+
+    Returns:
+      A tree like each of `parts`, numpy arrays of float32.
+    """
+    weights = np.asarray(counts, np.float64) / np.sum(counts)
+
+    def whole(*layers: Any) -> dict[str, np.ndarray]:
+        means, variances = (np.stack([np.asarray(layer[name], np.float64) for layer in layers]) for name in STATISTICS)
+        mean = weights @ means
+        var = weights @ (variances + np.square(means - mean))
+        return {"mean": mean.astype(np.float32), "var": var.astype(np.float32)}
+
+    return jax.tree.map(whole, *parts, is_leaf=lambda node: set(node) == set(STATISTICS))
+
+
+def local_response_norm(
+    x: jax.Array, size: int = 5, k: float = 2.0, alpha: float = 1e-4, beta: float = 0.75, alpha_over_size: bool = False
+) -> jax.Array:
+    """a_i / (k + alpha * sum of a_j^2 over the `size` channels around i)^beta, at each pixel (Krizhevsky et al., 3.3).
+
+    Args:
+      x: activations (B, H, W, C); the result has their shape and type. There are zeros beyond the first and last map.
+      size: n, odd.
+      k: above 0.
+      alpha: the paper's, times the sum.
+      beta: the exponent.
+      alpha_over_size: alpha multiplies the mean of the `size` squares instead, as in Caffe and PyTorch.
+
+    Raises:
+      ValueError: an even `size`.
+    """
+    if size % 2 == 0:
+        raise ValueError(f"local response normalisation over {size} channels: choose an odd number")
+    a = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    sides = [(0, 0)] * 3 + [(size // 2, size // 2)]
+    squares = lax.reduce_window(jnp.square(a), 0.0, lax.add, (1, 1, 1, size), (1, 1, 1, 1), sides)
+    base = k + (alpha / size if alpha_over_size else alpha) * squares
+    return (a * jnp.exp(-beta * jnp.log(base))).astype(x.dtype)  # on CPU several times faster than a power

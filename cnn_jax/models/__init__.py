@@ -10,9 +10,26 @@ from flax import linen as nn
 
 from cnn_jax.config import ConfigError, Model, near
 from cnn_jax.layers.initializers import INITIALIZATIONS
+from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.resnet import ResNet
+from cnn_jax.models.squeezenet import SqueezeNet
+from cnn_jax.models.vgg import VGG, VGGBN
 
-MODELS: dict[str, Callable[..., nn.Module]] = {}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "alexnet": AlexNet,
+    "alexnet_owt": partial(AlexNet, year=2014, towers=1, image_size=224, width=64),
+    "vgg11": partial(VGG, configuration="A"),
+    "vgg11_lrn": partial(VGG, configuration="A-LRN"),
+    "vgg13": partial(VGG, configuration="B"),
+    "vgg16": partial(VGG, configuration="D"),
+    "vgg16c": partial(VGG, configuration="C"),
+    "vgg19": partial(VGG, configuration="E"),
+    "vgg11_bn": partial(VGGBN, configuration="A"),
+    "vgg13_bn": partial(VGGBN, configuration="B"),
+    "vgg16_bn": partial(VGGBN, configuration="D"),
+    "vgg19_bn": partial(VGGBN, configuration="E"),
+    "squeezenet1_1": SqueezeNet,
+}
 """Every network but the open-ended CIFAR family, by name."""
 
 CIFAR_FAMILY = {"plain": partial(ResNet, residual=False), "resnet": ResNet}

@@ -1,0 +1,110 @@
+"""Pooling: the largest, the mean or a trained multiple of the sum, of each map in square windows.
+
+A window is slid along the rows, then along the columns, each a reduction of strided slices. XLA:CPU is several times
+slower at the gradient of its own `reduce_window`, and at that of the slices of both axes at once.
+"""
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax import lax
+
+from cnn_jax.layers.geometry import output_size
+from cnn_jax.layers.initializers import INITIALIZERS
+
+
+def max_pool(
+    x: jax.Array, size: int, stride: int | None = None, padding: int = 0, ceil_mode: bool = False
+) -> jax.Array:
+    """The largest of each window: (B, H, W, C) -> (B, H', W', C), H' as `output_size` has it.
+
+    Padding never wins. Of equals the first, row by row, has the gradient (Caffe, PyTorch); NaN is larger than all.
+
+    Args:
+      x: maps (B, H, W, C) of a floating type.
+      size: pixels a side of the window.
+      stride: pixels between windows; None is `size`, windows that do not overlap.
+      padding: pixels on every side, at most size // 2.
+      ceil_mode: rounds H' up; the last window may hang over the edge.
+
+    Raises:
+      ValueError: a window larger than the padded input, or one that could see padding alone.
+    """
+    return slide(larger, -jnp.inf, x, size, stride or size, padding, ceil_mode)
+
+
+def mean_pool(
+    x: jax.Array, size: int, stride: int | None = None, padding: int = 0, ceil_mode: bool = False
+) -> jax.Array:
+    """The mean of each window: (B, H, W, C) -> (B, H', W', C); arguments and errors as in `max_pool`.
+
+    Padding counts as zeros; what `ceil_mode` hangs over the padded input does not count (PyTorch's default).
+    """
+    stride = stride or size
+    total = slide(jnp.add, 0, x.astype(jnp.promote_types(x.dtype, jnp.float32)), size, stride, padding, ceil_mode)
+    rows, columns = (
+        np.minimum(stride * np.arange(out) + size, pixels + 2 * padding) - stride * np.arange(out)
+        for out, pixels in zip(total.shape[1:3], x.shape[1:3], strict=True)
+    )
+    return (total / np.multiply.outer(rows, columns)[None, :, :, None].astype(total.dtype)).astype(x.dtype)
+
+
+def global_mean_pool(x: jax.Array) -> jax.Array:
+    """The mean of each map, in float32: (B, H, W, C) -> (B, C)."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
+
+
+class TrainablePool(nn.Module):
+    """A trained coefficient a map times the sum of each window, plus a trained bias (LeCun et al. 1998, II.B, S2, S4).
+
+    (B, H, W, C) -> (B, H // size, W // size, C); windows do not overlap, and no nonlinearity is applied.
+
+    Attributes:
+      size: pixels a side of the window.
+      dtype: compute type; `coefficient` and `bias`, (C,) both, are float32 parameters.
+    """
+
+    size: int = 2
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (1, 1, 1, x.shape[-1])
+        coefficient = self.param("coefficient", INITIALIZERS["coefficient"], shape[-1:]).astype(self.dtype)
+        bias = self.param("bias", INITIALIZERS["bias"], shape[-1:]).astype(self.dtype)
+        total = slide(jnp.add, 0, x.astype(self.dtype), self.size, self.size, 0, False)
+        return total * coefficient.reshape(shape) + bias.reshape(shape)
+
+
+def larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.where((b > a) | jnp.isnan(b), b, a)  # `jnp.maximum` would halve the gradient between equals
+
+
+def slide(
+    combine: Callable[[jax.Array, jax.Array], jax.Array],
+    empty: float,
+    x: jax.Array,
+    size: int,
+    stride: int,
+    padding: int,
+    ceil_mode: bool,
+) -> jax.Array:
+    """Reduces each window of maps (B, H, W, C) by `combine`, along W and then along H; `empty` is the padding."""
+    if 2 * padding > size:
+        raise ValueError(f"pooling {size} pixels with padding {padding}: at most {size // 2}, half the window")
+    for axis in (2, 1):
+        pixels = x.shape[axis]
+        out = output_size(pixels, size, stride, padding, ceil_mode=ceil_mode)
+        overhang = max(0, (out - 1) * stride + size - pixels - 2 * padding)
+        if padding or overhang:
+            widths = [(0, 0)] * x.ndim
+            widths[axis] = padding, padding + overhang
+            x = jnp.pad(x, widths, constant_values=empty)
+        last = (out - 1) * stride + 1
+        x = reduce(combine, [lax.slice_in_dim(x, start, start + last, stride, axis) for start in range(size)])
+    return x

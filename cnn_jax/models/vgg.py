@@ -1,0 +1,106 @@
+"""VGG: depth by stacking 3x3 convolutions.
+
+Simonyan & Zisserman 2015, Table 1 (https://arxiv.org/abs/1409.1556).
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from cnn_jax.layers.conv import Conv
+from cnn_jax.layers.dense import Dense, scores
+from cnn_jax.layers.dropout import Dropout
+from cnn_jax.layers.geometry import output_size
+from cnn_jax.layers.norm import BatchNorm, local_response_norm
+from cnn_jax.layers.pool import max_pool
+
+# Table 1: kernel sizes of the convolutions, a tuple for each stage. A-LRN normalizes the responses of conv1_1.
+KERNEL_SIZES = {
+    "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
+    "A-LRN": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
+    "B": ((3, 3), (3, 3), (3, 3), (3, 3), (3, 3)),
+    "C": ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)),
+    "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
+    "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
+}
+WIDTHS = (1, 2, 4, 8, 8)  # of the stages, in units of the first: 64 to 512
+HIDDEN = 64  # the 4096 units of fc6 and fc7, likewise
+# The stages that a 2x2 max-pooling ends, by stem.
+POOLS = {"paper": (1, 2, 3, 4, 5), "small": (2, 3, 4, 5), "tiny": (3, 4, 5)}
+
+
+class VGG(nn.Module):
+    """(B, H, W, C) -> logits (B, num_classes) and endpoints `conv1_1`, ..., `pool5`, `fc6`, `fc7`, `fc8`.
+
+    Larger images than `image_size` give a map of scores, the endpoint `fc8`, and its average as logits (Section 3.2).
+
+    Stem    smallest  max-pooling 2x2 after stage
+    paper   32        1, 2, 3, 4, 5
+    small   16        2, 3, 4, 5
+    tiny    8         3, 4, 5
+
+    Attributes:
+      configuration: a column of Table 1: A, A-LRN, B, C, D or E.
+      num_classes: classes.
+      image_size: pixels a side of the images it is built for: fc6 sees all that is left of them.
+      stem: see the table.
+      width: filters of the first stage; all others, and the hidden units, are in proportion.
+      dropout: probability that a unit of fc6 or fc7 is dropped.
+      initialization: see INITIALIZATIONS.
+      axis_name: see Dropout and BatchNorm.
+      dtype: compute type.
+    """
+
+    STEMS: ClassVar[dict[str, int]] = {"paper": 32, "small": 16, "tiny": 8}
+
+    configuration: str = "D"
+    num_classes: int = 1000
+    image_size: int = 224
+    stem: str = "paper"
+    width: int = 64
+    dropout: float = 0.5
+    initialization: str = "vgg"
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
+        endpoints = {}
+        size = self.image_size
+        for stage, kernel_sizes in enumerate(KERNEL_SIZES[self.configuration], start=1):
+            for index, kernel_size in enumerate(kernel_sizes, start=1):
+                place = f"{stage}_{index}"
+                features = WIDTHS[stage - 1] * self.width
+                x = Conv(features, kernel_size, use_bias=True, dtype=self.dtype, name=f"conv{place}")(x)
+                x = endpoints[f"conv{place}"] = nn.relu(self.normalized(x, f"bn{place}", train))
+                if (self.configuration, place) == ("A-LRN", "1_1"):
+                    x = endpoints["norm1_1"] = local_response_norm(x)
+            if stage in POOLS[self.stem]:
+                x = endpoints[f"pool{stage}"] = max_pool(x, 2)
+                size = output_size(size, 2, 2)
+        for name, window in (("fc6", size), ("fc7", 1)):
+            x = Dense(HIDDEN * self.width, window, dtype=self.dtype, name=name)(x)  # (B, 4096)
+            x = endpoints[name] = nn.relu(x)
+            x = Dropout(self.dropout, self.axis_name)(x, train=train)
+        x = endpoints["fc8"] = Dense(self.num_classes, dtype=self.dtype, name="fc8")(x)
+        return scores(x), endpoints
+
+    def normalized(self, x: jax.Array, name: str, train: bool) -> jax.Array:
+        return x
+
+
+class VGGBN(VGG):
+    """VGG with batch normalisation between each convolution (it keeps its bias) and its nonlinearity, as torchvision's.
+
+    Attributes:
+      bn_group, bn_momentum: see BatchNorm.
+    """
+
+    bn_group: int | str = "global"
+    bn_momentum: float = 0.9
+
+    def normalized(self, x: jax.Array, name: str, train: bool) -> jax.Array:
+        norm = BatchNorm(self.bn_group, self.bn_momentum, axis_name=self.axis_name, dtype=self.dtype, name=name)
+        return norm(x, train=train)

@@ -1,0 +1,40 @@
+"""CIFAR-10 ResNets of github.com/akamaster/pytorch_resnet_cifar10: `layer1.0.conv1.weight`.
+
+Option A has half of its zero channels on each side; images have ImageNet's mean and deviation.
+"""
+
+from typing import Any
+
+from cnn_jax.models import cifar_depth
+from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, leaf
+
+HAS = "resnet and a depth 6n + 2, such as resnet20"
+COUNTS_BATCHES = False
+
+
+def has(name: str) -> bool:
+    return cifar_depth(name) is not None and name.startswith("resnet")
+
+
+def options(name: str) -> dict[str, Any]:
+    return {"shortcut_option": "A", "zero_channels": "each_side"}
+
+
+def preprocess(name: str) -> Preprocess:
+    return Preprocess(None, None, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def classifier(name: str) -> str:
+    return "linear"
+
+
+def theirs(name: str, path: Path) -> Tensor:
+    match path[1:-1]:
+        case ("fc",):
+            return leaf("linear", path, linear=True)
+        case ("conv1", part):
+            return leaf(f"{part}1", path)
+        case (block, conv, part):
+            stage, index = block.removeprefix("stage").split("_block")
+            return leaf(f"layer{stage}.{int(index) - 1}.{part}{conv.removeprefix('conv')}", path)
+    raise KeyError(path)

@@ -1,0 +1,83 @@
+"""What every source says of its tensors: how one is called, how its axes lie, how its images are prepared."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+Path = tuple[str, ...]
+"""Where a leaf is in our variables: ("params", "stage1_block1", "conv1", "conv", "kernel")."""
+
+LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+"""PyTorch's name of a leaf, by ours."""
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be read, or do not fit; the message is one line and names the file."""
+
+
+class Tensor(NamedTuple):
+    """A tensor of theirs; `layout` is that of its axes beside ours.
+
+    conv    (O, I, H, W)    our (H, W, I, O)
+    dense   (O, I)          our (I, O), or, of a map flattened channels first, O x IHW, our (H, W, I, O)
+    vector  (C,)            the same
+    """
+
+    name: str
+    layout: str
+
+
+class Preprocess(NamedTuple):
+    """What an image goes through before a network with these weights; pixels are RGB, in [0, 1].
+
+    Attributes:
+      resize: pixels that the shorter side is scaled to; None is no scaling.
+      crop: pixels a side of the square cut from the centre; None is the whole image.
+      interpolation: bilinear or bicubic.
+      antialias: whether scaling down averages over what a pixel covers, as Pillow does.
+      mean, std: what is subtracted from each channel, and what it is then divided by.
+    """
+
+    resize: int | None
+    crop: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bilinear"
+    antialias: bool = True
+
+
+def leaf(module: str, path: Path, linear: bool = False) -> Tensor:
+    """The tensor of a leaf of ours in their module; `linear` is where that takes a flattened map."""
+    layout = ("dense" if linear else "conv") if path[-1] == "kernel" else "vector"
+    return Tensor(f"{module}.{LEAVES[path[-1]]}", layout)
+
+
+def to_theirs(array: np.ndarray, layout: str) -> np.ndarray:
+    """Our leaf in their layout."""
+    if layout == "vector":
+        return np.ascontiguousarray(array)
+    theirs = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
+    return np.ascontiguousarray(theirs.reshape(len(theirs), -1) if layout == "dense" else theirs)
+
+
+def to_ours(array: np.ndarray, layout: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Their tensor as a leaf of ours of that shape; undoes `to_theirs`."""
+    if layout == "vector":
+        return np.ascontiguousarray(array)
+    if len(shape) == 2:
+        return np.ascontiguousarray(array.T)
+    height, width, inputs, outputs = shape
+    return np.ascontiguousarray(array.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0))
+
+
+def their_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """The shape of their tensor, by that of our leaf."""
+    if layout == "vector":
+        return shape
+    if layout == "dense":
+        return shape[-1], math.prod(shape[:-1])
+    height, width, inputs, outputs = shape
+    return outputs, inputs, height, width

@@ -1,0 +1,87 @@
+"""ImageNet networks of torchvision, IMAGENET1K_V1: `features.0.weight`, `layer1.0.downsample.1.weight`.
+
+ResNets project where the shape changes, and their bottlenecks stride in the 3x3 convolution (v1.5).
+"""
+
+import itertools
+import re
+from typing import Any
+
+from cnn_jax.models import fields, find
+from cnn_jax.models.vgg import KERNEL_SIZES
+from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, leaf
+
+HAS = "alexnet_owt, vgg11, 13, 16, 19 and these with _bn, googlenet_tv, resnet18, 34, 50, 101, 152, squeezenet1_1"
+NAMES = re.compile(r"alexnet_owt|vgg1[1369](_bn)?|googlenet_tv|resnet(18|34|50|101|152)|squeezenet1_1")
+COUNTS_BATCHES = False
+
+# The places of layers in `features` and `classifier`, which also count what has no parameters.
+ALEXNET = {
+    **{f"conv{index}": f"features.{place}" for index, place in enumerate((0, 3, 6, 8, 10), start=1)},
+    **{f"fc{index}": f"classifier.{place}" for index, place in enumerate((1, 4, 6), start=6)},
+}
+SQUEEZENET = {
+    **{"conv1": "features.0", "conv10": "classifier.1"},
+    **{f"fire{index}": f"features.{place}" for index, place in enumerate((3, 4, 6, 7, 9, 10, 11, 12), start=2)},
+}
+VGG_HEAD = {f"fc{index}": f"classifier.{place}" for index, place in enumerate((0, 3, 6), start=6)}
+INCEPTION = {  # the branches of an inception module
+    "1x1": "branch1",
+    "3x3_reduce": "branch2.0",
+    "3x3": "branch2.1",
+    "5x5_reduce": "branch3.0",
+    "5x5": "branch3.1",
+    "pool_proj": "branch4.1",
+}
+
+
+def has(name: str) -> bool:
+    return NAMES.fullmatch(name) is not None
+
+
+def options(name: str) -> dict[str, Any]:
+    return {"shortcut_option": "B"} | ({"stride_in": "3x3"} if bottlenecks(name) else {}) if family(name) == "resnet" else {}
+
+
+def bottlenecks(name: str) -> bool:
+    return int(name.removeprefix("resnet")) >= 50
+
+
+def family(name: str) -> str:
+    return re.match(r"[a-z]+", name)[0]
+
+
+def preprocess(name: str) -> Preprocess:
+    """GoogLeNet's weights were trained elsewhere, on pixels in [-1, 1]: torchvision's `transform_input` sees to it."""
+    if name == "googlenet_tv":
+        return Preprocess(256, 224, (0.5,) * 3, (0.5,) * 3)
+    return Preprocess(256, 224, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def classifier(name: str) -> str:
+    return {"alexnet": "classifier.6", "vgg": "classifier.6", "squeezenet": "classifier.1"}.get(family(name), "fc")
+
+
+def theirs(name: str, path: Path) -> Tensor:
+    first, *inside = path[1:-1]
+    match family(name):
+        case "alexnet":
+            return leaf(ALEXNET[first], path, linear=first.startswith("fc"))
+        case "vgg":
+            return leaf((VGG_HEAD | vgg_features(name))[first], path, linear=first.startswith("fc"))
+        case "squeezenet":
+            return leaf(".".join([SQUEEZENET[first], *inside]), path)
+    raise KeyError(path)
+
+
+def vgg_features(name: str) -> dict[str, str]:
+    """The places of convolutions and batch norms among the layers before the classifier."""
+    places, count = {}, itertools.count()
+    for stage, kernel_sizes in enumerate(KERNEL_SIZES[fields(find(name))["configuration"]], start=1):
+        for index in range(1, len(kernel_sizes) + 1):
+            places[f"conv{stage}_{index}"] = f"features.{next(count)}"
+            if name.endswith("_bn"):
+                places[f"bn{stage}_{index}"] = f"features.{next(count)}"
+            next(count)  # the nonlinearity
+        next(count)  # the pooling
+    return places
