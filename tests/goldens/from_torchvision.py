@@ -35,7 +35,7 @@ CASES = {
     "googlenet_tv": Case("googlenet", (2, 80, 77, 3)),  # 40, 20, 10, 5, 3 rows; 39, 19, 9, 4, 2 columns
     "googlenet_tv in training": Case("googlenet", (2, 224, 224, 3), train=True),
     **{f"resnet{depth}": Case(f"resnet{depth}", RESIDUAL) for depth in (18, 34, 50, 101, 152)},
-    "squeezenet": Case("squeezenet1_1", (2, 66, 63, 3)),  # 32, 16, 8, 4 rows; 31, 15, 7, 3 columns
+    "squeezenet1_1": Case("squeezenet1_1", (2, 66, 63, 3)),  # 32, 16, 8, 4 rows; 31, 15, 7, 3 columns
 }
 
 
@@ -52,15 +52,14 @@ def hooked(name: str, model: Any) -> dict[str, str]:
         places |= {f"fire{index}": place for index, place in enumerate((3, 4, 6, 7, 9, 10, 11, 12), start=2)}
         return in_features(places) | {"conv10": "classifier.2", "pool10": "classifier.3"}
     if name.startswith("resnet"):
-        return {"conv1": "relu", "pool1": "maxpool", "pool": "avgpool"} | {
-            f"stage{i}": f"layer{i}" for i in range(1, 5)
-        }
+        stages = {f"conv{index + 1}_x": f"layer{index}" for index in range(1, 5)}
+        return {"conv1": "relu", "pool1": "maxpool"} | stages | {"pool5": "avgpool"}
     stem = {"conv1": "conv1", "pool1": "maxpool1", "conv2_reduce": "conv2", "conv2": "conv3", "pool2": "maxpool2"}
     modules = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
     return (
         stem
         | {f"inception_{module}": f"inception{module}" for module in modules}
-        | {"pool3": "maxpool3", "pool4": "maxpool4", "pool5": "avgpool", "fc": "fc"}
+        | {"pool3": "maxpool3", "pool4": "maxpool4", "pool5": "avgpool"}
         | ({"aux1": "aux1", "aux2": "aux2"} if model.training else {})
     )
 
