@@ -15,7 +15,7 @@ from cnn_jax.config import Config, ConfigError, Data, Loss, Model
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import average_pool, on_canvas, pixel_mean, random_crop, random_flip, standardize
 from cnn_jax.layers.initializers import initialize
-from cnn_jax.models.resnet import stack_blocks
+from cnn_jax.models.residual import stack_blocks
 from cnn_jax.train.task import Task
 
 CROSS_ENTROPY = Loss()

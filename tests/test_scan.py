@@ -8,7 +8,7 @@ import pytest
 from cnn_jax.config import Config, override
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
-from cnn_jax.models.resnet import stack_blocks, unstack_blocks
+from cnn_jax.models.residual import stack_blocks, unstack_blocks
 from cnn_jax.train import optimizer
 
 SHAPE = (4, 8, 8, 3)

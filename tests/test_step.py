@@ -14,7 +14,7 @@ from cnn_jax import classification, presets
 from cnn_jax.config import Optim, override
 from cnn_jax.data.batches import training_indices
 from cnn_jax.models import build
-from cnn_jax.models.resnet import stack_blocks, unstack_blocks
+from cnn_jax.models.residual import stack_blocks, unstack_blocks
 from cnn_jax.train import devices, loop, optimizer
 from cnn_jax.train.step import make_state, make_train_step
 from cnn_jax.train.task import Task

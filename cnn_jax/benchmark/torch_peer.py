@@ -53,8 +53,8 @@ class ResNet(nn.Module):
 def build(name: str, width: int) -> ResNet:
     """`plain20`, `resnet20`, ...; raises BenchmarkError on a network this peer does not have."""
     match = re.fullmatch(r"(plain|resnet)(\d+)", name)
-    if match is None:
-        raise BenchmarkError(f"the PyTorch peer has no {name}")
+    if match is None or int(match[2]) % 6 != 2 or name in ("resnet50", "resnet152"):
+        raise BenchmarkError(f"the PyTorch peer has no {name}: it has CIFAR's networks alone, such as resnet20")
     return ResNet(int(match[2]), match[1] == "resnet", width)
 
 

@@ -11,7 +11,7 @@ from flax import linen as nn
 from cnn_jax.config import ConfigError, Model, near
 from cnn_jax.layers.initializers import INITIALIZATIONS
 from cnn_jax.models.alexnet import AlexNet
-from cnn_jax.models.resnet import ResNet
+from cnn_jax.models.resnet import IMAGENET, CifarResNet, ImageNetResNet
 from cnn_jax.models.squeezenet import SqueezeNet
 from cnn_jax.models.vgg import VGG, VGGBN
 
@@ -29,10 +29,17 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg16_bn": partial(VGGBN, configuration="D"),
     "vgg19_bn": partial(VGGBN, configuration="E"),
     "squeezenet1_1": SqueezeNet,
+    "plain18": partial(ImageNetResNet, depth=18, residual=False),
+    "plain34": partial(ImageNetResNet, depth=34, residual=False),
+    "resnet18": partial(ImageNetResNet, depth=18),
+    "resnet34": partial(ImageNetResNet, depth=34),
+    "resnet50": partial(ImageNetResNet, depth=50),
+    "resnet101": partial(ImageNetResNet, depth=101),
+    "resnet152": partial(ImageNetResNet, depth=152),
 }
 """Every network but the open-ended CIFAR family, by name."""
 
-CIFAR_FAMILY = {"plain": partial(ResNet, residual=False), "resnet": ResNet}
+CIFAR_FAMILY = {"plain": partial(CifarResNet, residual=False), "resnet": CifarResNet}
 """The CIFAR family by the letters of its names, `plain20`, `resnet20`, ..., for any depth 6n + 2."""
 
 
@@ -84,15 +91,22 @@ def stem_for(name: str, image_size: int) -> str:
 
 
 def find(name: str) -> Callable[..., nn.Module]:
-    """What makes the network; raises ConfigError on an unknown name or a depth that is not 6n + 2."""
+    """What makes the network; raises ConfigError on an unknown name or a depth that is not 6n + 2.
+
+    Depths 50 and 152 are ImageNet's alone: a plain twin of CIFAR's would be compared with another family.
+    """
     if name in MODELS:
         return MODELS[name]
     depth = cifar_depth(name)
     if depth is None:
         raise ConfigError(f"unknown model {name!r}; {near(name, [*MODELS, 'plain20', 'resnet20'])}")
-    if depth < 8 or depth % 6 != 2:
-        lower = max(8, depth - (depth - 2) % 6)
-        raise ConfigError(f"model {name}: depth {depth} is not 6n+2; the nearest are {lower} and {lower + 6}")
+    depths = [known for known in range(8, max(depth, 8) + 13, 6) if known not in IMAGENET]
+    if depth not in depths:
+        above = next(index for index, known in enumerate(depths) if index and known > depth)
+        wrong = f"is resnet{depth}'s, without a plain twin" if depth in IMAGENET else "is not 6n+2"
+        raise ConfigError(
+            f"model {name}: depth {depth} {wrong}; the nearest are {depths[above - 1]} and {depths[above]}"
+        )
     return partial(CIFAR_FAMILY[name.rstrip("0123456789")], depth=depth)
 
 

@@ -1,86 +1,103 @@
 """Plain and residual networks: the same layers, without and with shortcuts.
 
-He et al. 2016, Section 4.2 (https://arxiv.org/abs/1512.03385): 6n + 2 layers, three stages of n blocks.
+He et al. 2016 (https://arxiv.org/abs/1512.03385): Table 1, for ImageNet, and Section 4.2, for CIFAR-10.
 """
 
-import operator
 from functools import partial
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
-from cnn_jax.layers.conv import Conv
 from cnn_jax.layers.initializers import INITIALIZERS
-from cnn_jax.layers.norm import BatchNorm
+from cnn_jax.layers.pool import global_mean_pool, max_pool
+from cnn_jax.models.residual import Block, ConvBN, stage
 
-STAGES = (1, 2, 3)
+# Table 1. depth: (blocks of conv2_x, conv3_x, conv4_x and conv5_x, whether they are bottlenecks)
+IMAGENET = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+}
+# conv1's kernel and stride, and whether the 3x3 max-pooling of stride 2 follows, by stem.
+BEGINNINGS = {"paper": (7, 2, True), "small": (3, 1, False)}
 
 
-class ConvBN(nn.Module):
-    """A convolution and its batch normalisation."""
+class ImageNetResNet(nn.Module):
+    """(B, H, W, C) -> logits (B, num_classes) and endpoints `conv1`, `pool1`, `conv2_x`, ..., `conv5_x`, `pool5`.
 
-    features: int
-    kernel_size: int
-    stride: int
-    norm: dict[str, Any]
+    Stem    smallest  conv1   max-pooling 3x3/2
+    paper   64        7x7/2   pool1
+    small   8         3x3/1   none
+
+    Attributes:
+      depth: 18, 34, 50, 101 or 152 weighted layers.
+      num_classes: classes.
+      residual: False is the plain twin.
+      image_size: pixels a side of the images it is built for.
+      stem: see the table.
+      width: channels of conv1 and of conv2_x's 3x3 convolutions; later stages have two, four and eight times as many.
+      shortcut_option: "A", "B" or "C" of Section 3.3, see Block.
+      zero_channels: option A's zeros "after" or half on "each_side".
+      stride_in: the convolution of a bottleneck that has the stride, "1x1" (the paper's, v1) or "3x3" (v1.5,
+        torchvision); networks without bottlenecks, 18 and 34, are the same with either.
+      bn_group, bn_momentum, axis_name: see BatchNorm.
+      initialization: see INITIALIZATIONS.
+      dtype: compute type.
+      scan: see CifarResNet.
+    """
+
+    STEMS: ClassVar[dict[str, int]] = {"paper": 64, "small": 8}
+
+    depth: int = 50
+    num_classes: int = 1000
+    residual: bool = True
+    image_size: int = 224
+    stem: str = "paper"
+    width: int = 64
+    shortcut_option: str = "B"
+    zero_channels: str = "after"
+    stride_in: str = "1x1"
+    bn_group: int | str = "global"
+    bn_momentum: float = 0.9
+    initialization: str = "he"
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+    scan: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = Conv(self.features, self.kernel_size, self.stride, dtype=self.norm["dtype"], name="conv")(x)
-        return BatchNorm(**self.norm, name="bn")(x, train=train)
+    def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
+        norm = dict(group=self.bn_group, momentum=self.bn_momentum, axis_name=self.axis_name, dtype=self.dtype)
+        shared = dict(zero_channels=self.zero_channels, norm=norm, stride_in=self.stride_in)
+        shortcut = self.shortcut_option if self.residual else None
+        stages, bottleneck = IMAGENET[self.depth]
+        kernel_size, stride, pooled = BEGINNINGS[self.stem]
+        endpoints = {}
+        x = nn.relu(ConvBN(self.width, kernel_size, stride, norm, name="conv1")(x, train=train))  # (B, 112, 112, 64)
+        endpoints["conv1"] = x
+        if pooled:
+            x = endpoints["pool1"] = max_pool(x, 3, 2, padding=1)  # (B, 56, 56, 64)
+        for index, blocks in enumerate(stages):  # (B, 56, 56, 64 | 256), ..., (B, 7, 7, 512 | 2048)
+            block = partial(Block, self.width * 2**index, shortcut=shortcut, bottleneck=bottleneck, **shared)
+            x = stage(index + 1, blocks, block, 2 if index else 1, self.scan, x, train)
+            endpoints[f"conv{index + 2}_x"] = x
+        x = endpoints["pool5"] = global_mean_pool(x)  # (B, 512 | 2048)
+        return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions and an optional shortcut around them (Fig. 2)."""
-
-    features: int
-    stride: int
-    shortcut: str | None  # None (plain), "A" (zero channels) or "B" (projection)
-    zero_channels: str
-    norm: dict[str, Any]
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        y = ConvBN(self.features, 3, self.stride, self.norm, name="conv1")(x, train=train)
-        y = ConvBN(self.features, 3, 1, self.norm, name="conv2")(nn.relu(y), train=train)
-        if self.shortcut is not None:
-            y = y + self.bypass(x, y.shape, train)
-        return nn.relu(y)
-
-    def bypass(self, x: jax.Array, shape: tuple[int, ...], train: bool) -> jax.Array:
-        if x.shape == shape:
-            return x
-        if self.shortcut == "B":
-            return ConvBN(self.features, 1, self.stride, self.norm, name="shortcut")(x, train=train)
-        x = x[:, :: self.stride, :: self.stride]
-        new = shape[-1] - x.shape[-1]
-        before = new // 2 if self.zero_channels == "each_side" else 0
-        return jnp.pad(x, [(0, 0), (0, 0), (0, 0), (before, new - before)])
-
-
-def repeat(block: Block, times: int, x: jax.Array, train: bool) -> jax.Array:
-    """`times` blocks one after another, compiled once; each of the variables has a leading axis of that size."""
-
-    def body(block: Block, x: jax.Array) -> tuple[jax.Array, None]:
-        return block(x, train=train), None
-
-    scanned = nn.scan(body, variable_axes={"params": 0, "batch_stats": 0}, split_rngs={"params": True}, length=times)
-    return scanned(block, x)[0]
-
-
-class ResNet(nn.Module):
+class CifarResNet(nn.Module):
     """(B, H, W, C) -> logits (B, num_classes) and endpoints `conv1`, `stage1`, `stage2`, `stage3`, `pool`.
 
     Attributes:
-      depth: 6n + 2 weighted layers.
+      depth: 6n + 2 weighted layers: three stages of n blocks.
       num_classes: classes.
       residual: False is the plain twin.
       image_size, stem: any size has the paper's stem, a 3x3 convolution.
       width: channels of the first stage; the second and third have two and four times as many.
-      shortcut_option: "A" or "B" of Section 3.3, where the shape changes.
+      shortcut_option: "A", "B" or "C" of Section 3.3, see Block.
       zero_channels: option A's zeros "after" or half on "each_side".
       bn_group, bn_momentum, axis_name: see BatchNorm.
       initialization: see INITIALIZATIONS.
@@ -108,60 +125,14 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        norm = {
-            "group": self.bn_group,
-            "momentum": self.bn_momentum,
-            "axis_name": self.axis_name,
-            "dtype": self.dtype,
-        }
+        norm = dict(group=self.bn_group, momentum=self.bn_momentum, axis_name=self.axis_name, dtype=self.dtype)
+        shared = dict(zero_channels=self.zero_channels, norm=norm)
         shortcut = self.shortcut_option if self.residual else None
-        n = (self.depth - 2) // 6
-        endpoints = {}
         x = nn.relu(ConvBN(self.width, 3, 1, norm, name="conv1")(x, train=train))  # (B, 32, 32, 16)
-        endpoints["conv1"] = x
-        for stage in STAGES:  # (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
-            features = self.width * 2 ** (stage - 1)
-            block = partial(Block, features, shortcut=shortcut, zero_channels=self.zero_channels, norm=norm)
-            x = block(stride=1 if stage == 1 else 2, name=f"stage{stage}_block1")(x, train=train)
-            if self.scan and n > 1:
-                x = repeat(block(stride=1, name=f"stage{stage}_blocks"), n - 1, x, train)
-            else:
-                for index in range(2, n + 1):
-                    x = block(stride=1, name=f"stage{stage}_block{index}")(x, train=train)
-            endpoints[f"stage{stage}"] = x
-        x = endpoints["pool"] = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))  # (B, 64)
+        endpoints = {"conv1": x}
+        for number in (1, 2, 3):  # (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
+            block = partial(Block, self.width * 2 ** (number - 1), shortcut=shortcut, **shared)
+            x = stage(number, (self.depth - 2) // 6, block, 1 if number == 1 else 2, self.scan, x, train)
+            endpoints[f"stage{number}"] = x
+        x = endpoints["pool"] = global_mean_pool(x)  # (B, 64)
         return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints
-
-
-def stack_blocks(variables: dict[str, Any]) -> dict[str, Any]:
-    """The variables of a network, as the same network with `scan` has them.
-
-    Each collection's `stage1_block2`, ..., `stage1_blockN`, with leaves (...), become one `stage1_blocks`, with numpy
-    leaves (N - 1, ...); so for every stage. All else stays, and `unstack_blocks` is the exact inverse.
-    """
-
-    def stack(modules: dict[str, Any]) -> dict[str, Any]:
-        modules = dict(modules)
-        for stage in STAGES:
-            blocks = []
-            while (name := f"stage{stage}_block{len(blocks) + 2}") in modules:
-                blocks.append(modules.pop(name))
-            if blocks:
-                modules[f"stage{stage}_blocks"] = jax.tree.map(lambda *leaves: np.stack(leaves), *blocks)
-        return modules
-
-    return {collection: stack(modules) for collection, modules in variables.items()}
-
-
-def unstack_blocks(variables: dict[str, Any]) -> dict[str, Any]:
-    """The variables of a network with `scan`, as the same network without it has them: undoes `stack_blocks`."""
-
-    def unstack(modules: dict[str, Any]) -> dict[str, Any]:
-        modules = dict(modules)
-        for stage in STAGES:
-            if blocks := modules.pop(f"stage{stage}_blocks", None):
-                for index in range(len(jax.tree.leaves(blocks)[0])):
-                    modules[f"stage{stage}_block{index + 2}"] = jax.tree.map(operator.itemgetter(index), blocks)
-        return modules
-
-    return {collection: unstack(modules) for collection, modules in variables.items()}
