@@ -3,18 +3,19 @@
 import json
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from flax import linen as nn
 from safetensors.numpy import load_file, save_file
 
 from cnn_jax import models, weights
+from cnn_jax.layers.dropout import Dropout
 from goldens.random_weights import normal, random_state_dict, summary
 
 GOLDENS = np.load(Path(__file__).parent / "goldens" / "torchvision.npz")
 ABOUT = json.loads(str(GOLDENS["about"]))
 TOLERANCE = 1e-4
+IN_TRAINING = " in training"
 
 
 def relative_error(actual, expected):
@@ -23,27 +24,30 @@ def relative_error(actual, expected):
     return np.abs(actual - expected).max() / np.abs(expected).max()
 
 
-def load(case, tmp_path, **changes):
-    """Our network, its variables by way of a file in torchvision's form, and the tensors in that."""
-    name = case.removesuffix(" in training")
-    tensors = random_state_dict(ABOUT[case]["tensors"])
-    path = tmp_path / "random.safetensors"
+def load(case, folder):
+    """Our network, its variables by way of a file in torchvision's form, and the tensors in that; their images."""
+    about, name = ABOUT[case], case.removesuffix(IN_TRAINING)
+    tensors = random_state_dict(about["tensors"])
+    path = folder / "random.safetensors"
     save_file(tensors, path)
     variables, _ = weights.load(path, name, "torchvision")
     path.unlink()
-    return models.build(name, **weights.options(name, "torchvision"), **changes), variables, tensors
+    return (
+        models.build(name, **weights.options(name, "torchvision")),
+        variables,
+        tensors,
+        normal("images", about["images"]),
+    )
 
 
-def assert_endpoints_equal(case, endpoints):
-    assert endpoints
-    shapes = {endpoint: list(result.shape) for endpoint, result in endpoints.items()}
-    assert shapes == ABOUT[case]["endpoints"]
+def assert_equal_torchvisions(case, logits, endpoints):
+    assert {name: list(result.shape) for name, result in endpoints.items()} == ABOUT[case]["endpoints"]
     errors = {
-        endpoint: relative_error(summary(endpoint, result), GOLDENS[f"{case}/{endpoint}"])
-        for endpoint, result in endpoints.items()
+        name: relative_error(summary(name, result), GOLDENS[f"{case}/{name}"]) for name, result in endpoints.items()
     }
-    print(f"{case}: largest relative error {max(errors.values()):.1e}, of {max(errors, key=errors.get)}")
-    assert {endpoint: error for endpoint, error in errors.items() if not error < TOLERANCE} == {}
+    errors["logits"] = relative_error(np.asarray(logits), GOLDENS[f"{case}/logits"])
+    print(f"{case}: relative error {max(errors.values()):.1e} of {max(errors, key=errors.get)}")
+    assert {name: error for name, error in errors.items() if not error < TOLERANCE} == {}
 
 
 def test_numpy_draws_what_it_drew():
@@ -51,10 +55,30 @@ def test_numpy_draws_what_it_drew():
     np.testing.assert_array_equal(normal("draws", (8,)), GOLDENS["draws"])
 
 
-@pytest.mark.parametrize("case", [case for case in ABOUT if not case.endswith("in training")])
-def test_every_endpoint_equals_torchvisions(case, tmp_path):
-    model, variables, _ = load(case, tmp_path)
-    images = normal("images", ABOUT[case]["images"])
-    logits, endpoints = model.apply(variables, images)
-    assert relative_error(np.asarray(logits), GOLDENS[f"{case}/logits"]) < TOLERANCE
-    assert_endpoints_equal(case, endpoints)
+@pytest.mark.parametrize("case", [case for case in ABOUT if not case.endswith(IN_TRAINING)])
+def test_logits_and_endpoints(case, tmp_path):
+    model, variables, _, images = load(case, tmp_path)
+    assert_equal_torchvisions(case, *model.apply(variables, images))
+
+
+def undropped(call, arguments, keywords, context):
+    """Dropout of nothing, as the goldens have it."""
+    return arguments[0] if isinstance(context.module, Dropout) else call(*arguments, **keywords)
+
+
+def test_training_googlenet(tmp_path):
+    """By its own statistics, and both auxiliary classifiers; and the running statistics that it leaves."""
+    case = "googlenet_tv" + IN_TRAINING
+    model, variables, before, images = load(case, tmp_path)
+    with nn.intercept_methods(undropped):
+        results, updated = model.apply(variables, images, train=True, mutable="batch_stats")
+    assert_equal_torchvisions(case, *results)
+
+    weights.save(tmp_path / "updated.safetensors", "googlenet_tv", "torchvision", variables | updated)
+    after = load_file(tmp_path / "updated.safetensors")
+    # PyTorch's running variance, unlike what it normalises by, is the unbiased estimate from `count` numbers.
+    for module, count in ABOUT[case]["counts"].items():
+        mean, var = f"{module}.running_mean", f"{module}.running_var"
+        unbiased = after[var] + (after[var] - 0.9 * before[var]) / (count - 1)
+        assert relative_error(summary(mean, after[mean]), GOLDENS[f"{case}/{mean}"]) < TOLERANCE
+        assert relative_error(summary(var, unbiased), GOLDENS[f"{case}/{var}"]) < TOLERANCE
