@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import linen as nn
+from goldens.random_weights import normal, random_state_dict, summary
 from safetensors.numpy import load_file, save_file
 
 from cnn_jax import models, weights
 from cnn_jax.layers.dropout import Dropout
-from goldens.random_weights import normal, random_state_dict, summary
 
 GOLDENS = np.load(Path(__file__).parent / "goldens" / "torchvision.npz")
 ABOUT = json.loads(str(GOLDENS["about"]))
