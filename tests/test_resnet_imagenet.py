@@ -9,7 +9,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
 from cnn_jax.models.macs import count_macs
-from cnn_jax.models.residual import stack_blocks
+from cnn_jax.models.residual import Block, stack_blocks
 
 
 def variables_of(model, shape=(224, 224, 3)):
@@ -109,32 +109,26 @@ def test_images_below_eight_pixels_are_refused():
         build("resnet18", image_size=7)
 
 
-def apply(name, x, **changes):
-    model = build(name, num_classes=10, width=2, image_size=x.shape[1], **changes)
-    variables = initialize(model, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, jnp.float32))
-    return model.apply(variables, x), variables, model
-
-
 @pytest.fixture(scope="module")
 def x():
     return np.random.default_rng(0).standard_normal((2, 8, 8, 3), np.float32)
 
 
-@pytest.mark.parametrize("place", ["1x1", "3x3"])
-def test_a_bottleneck_whose_branch_is_dead_is_its_shortcut(x, place):
-    """Zero channels pad 2 to 8 maps at the first block of conv2_x, and 8 to 16 at half the size in conv3_x."""
-    _, variables, model = apply("resnet50", x, shortcut_option="A", stride_in=place)
-    for name, block in variables["params"].items():
-        if name.startswith("stage"):
-            block["conv3"]["bn"]["scale"][:] = 0
-    _, endpoints = jax.jit(model.apply)(variables, x)
-    first = np.asarray(endpoints["conv1"])
-    np.testing.assert_array_equal(endpoints["conv2_x"], np.pad(first, [(0, 0)] * 3 + [(0, 6)]))
-    np.testing.assert_array_equal(endpoints["conv3_x"], np.pad(first[:, ::2, ::2], [(0, 0)] * 3 + [(0, 14)]))
+@pytest.mark.parametrize(("place", "strides"), [("1x1", (2, 1, 1)), ("3x3", (1, 2, 1))])
+def test_a_bottleneck_whose_branch_is_dead_is_its_shortcut(x, place, strides):
+    """3 channels become 4 * 2: at half the size, option A's five zero channels are two before and three after."""
+    block = Block(2, 2, "A", "each_side", {"dtype": jnp.float32}, bottleneck=True, stride_in=place)
+    assert tuple(stride for _, _, stride in block.layers()) == strides
+    variables = block.init(jax.random.key(0), x, train=False)
+    variables["params"]["conv3"]["bn"]["scale"] = np.zeros(8, np.float32)
+    expected = np.pad(np.maximum(x, 0)[:, ::2, ::2], [(0, 0)] * 3 + [(2, 3)])
+    np.testing.assert_array_equal(block.apply(variables, x, train=False), expected)
 
 
 def test_scanned_blocks_give_the_same_numbers(x):
-    (logits, endpoints), variables, model = apply("resnet18", x, shortcut_option="C")
+    model = build("resnet18", num_classes=10, width=2, image_size=8, shortcut_option="C")
+    variables = initialize(model, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, jnp.float32))
+    logits, endpoints = model.apply(variables, x)
     scanned, others = model.clone(scan=True).apply(stack_blocks(variables), x)
     np.testing.assert_allclose(scanned, logits, rtol=1e-4, atol=1e-5)
     assert others.keys() == endpoints.keys()

@@ -11,6 +11,7 @@ from flax import linen as nn
 from cnn_jax.config import ConfigError, Model, near
 from cnn_jax.layers.initializers import INITIALIZATIONS
 from cnn_jax.models.alexnet import AlexNet
+from cnn_jax.models.googlenet import GoogLeNet, GoogLeNetBN
 from cnn_jax.models.resnet import IMAGENET, CifarResNet, ImageNetResNet
 from cnn_jax.models.squeezenet import SqueezeNet
 from cnn_jax.models.vgg import VGG, VGGBN
@@ -29,6 +30,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg16_bn": partial(VGGBN, configuration="D"),
     "vgg19_bn": partial(VGGBN, configuration="E"),
     "squeezenet1_1": SqueezeNet,
+    "googlenet": GoogLeNet,
+    "googlenet_tv": GoogLeNetBN,
     "plain18": partial(ImageNetResNet, depth=18, residual=False),
     "plain34": partial(ImageNetResNet, depth=34, residual=False),
     "resnet18": partial(ImageNetResNet, depth=18),
