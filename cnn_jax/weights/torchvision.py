@@ -75,7 +75,33 @@ def theirs(name: str, path: Path) -> Tensor:
             return leaf((VGG_HEAD | vgg_features(name))[first], path, linear=first.startswith("fc"))
         case "squeezenet":
             return leaf(".".join([SQUEEZENET[first], *inside]), path)
+        case "resnet":
+            return leaf(resnet(first, inside), path, linear=first == "fc")
+        case "googlenet":
+            return leaf(googlenet(first, inside), path, linear=path[-2].startswith("fc"))
     raise KeyError(path)
+
+
+def resnet(first: str, inside: list[str]) -> str:
+    """`layer1.0.conv2` of `stage1_block1/conv2/conv`."""
+    if first == "fc":
+        return "fc"
+    if first == "conv1":
+        return f"{inside[0]}1"
+    stage, index = first.removeprefix("stage").split("_block")
+    module, part = inside
+    block = f"layer{stage}.{int(index) - 1}"
+    if module == "shortcut":
+        return f"{block}.downsample.{('conv', 'bn').index(part)}"
+    return f"{block}.{part}{module.removeprefix('conv')}"
+
+
+def googlenet(first: str, inside: list[str]) -> str:
+    """`inception3a.branch2.0.conv` of `inception_3a/3x3_reduce/conv`."""
+    if first.startswith("inception_"):
+        branch, part = inside
+        return f"inception{first.removeprefix('inception_')}.{INCEPTION[branch]}.{part}"
+    return ".".join([{"conv2_reduce": "conv2", "conv2": "conv3"}.get(first, first), *inside])
 
 
 def vgg_features(name: str) -> dict[str, str]:
