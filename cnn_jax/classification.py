@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from cnn_jax import models
+from cnn_jax import initial, models
 from cnn_jax.config import Config, ConfigError, Data, Loss, Model
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import average_pool, on_canvas, pixel_mean, random_crop, random_flip, standardize
@@ -30,11 +30,17 @@ def make_task(config: Config, dataset: Dataset, axis_name: str | None) -> Task:
       dataset: splits of `image` uint8 (N, H, W, C) and `label` int32 (N,).
       axis_name: the mapped axis of the training step, or None.
     """
-    return _make_task(config.model, config.data, config.loss, config.dtype, dataset, axis_name)
+    start = config.init_from, config.init_digest
+    return _make_task(config.model, config.data, config.loss, config.dtype, start, dataset, axis_name)
 
 
 def complete(config: Config, dataset: Dataset) -> Config:
-    """The config with the network's own settings for images of this data set; raises ConfigError."""
+    """The config with all that was left open: by the variables it begins with, then by the network for these images.
+
+    Raises ConfigError or RecordError.
+    """
+    if config.init_from:
+        config = initial.adopt(config)
     return replace(config, model=models.complete(config.model, min(seen_shape(config.data, dataset)[:2])))
 
 
@@ -68,7 +74,13 @@ def preprocessing(data: Data, dataset: Dataset) -> Callable[[jax.Array], jax.Arr
 
 @functools.lru_cache(maxsize=2)
 def _make_task(
-    settings: Model, data: Data, objective: Loss, dtype: str, dataset: Dataset, axis_name: str | None
+    settings: Model,
+    data: Data,
+    objective: Loss,
+    dtype: str,
+    start: tuple[str, str],
+    dataset: Dataset,
+    axis_name: str | None,
 ) -> Task:
     shape = seen_shape(data, dataset)
     model = models.build(
@@ -84,6 +96,8 @@ def _make_task(
         # A leaf's initial value is a function of its path: drawn without the scan, a seed is the same network with it.
         unscanned = model.clone(scan=False) if settings.scan else model
         variables = initialize(unscanned, key, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+        if start[0]:
+            variables = initial.put_in(variables, *start, dataset.num_classes)
         return stack_blocks(variables) if settings.scan else variables
 
     def loss(variables: Any, batch: Any, key: jax.Array) -> Any:

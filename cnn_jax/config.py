@@ -113,6 +113,10 @@ class Config:
     dtype: str = "float32"
     """Compute type: float32 or bfloat16. Parameters, statistics and the loss are float32."""
     seed: int = 0
+    init_from: str = ""
+    """Folder of a converted checkpoint or a run, whose variables are the initial ones; empty is drawn by the seed."""
+    init_digest: str = ""
+    """Of those variables; filled in when the config is resolved."""
 
     @property
     def evaluated_steps(self) -> frozenset[int]:

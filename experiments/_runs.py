@@ -26,6 +26,7 @@ flags.DEFINE_string("preset", "auto", f"Recipe: auto (by data set), {', '.join(p
 flags.DEFINE_float("epochs", None, "Passes over the training split, in place of the recipe's steps.")
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints; the end and a signal save in any case.")
 flags.DEFINE_integer("workers", 1, "Runs at a time, each in its own process; above 1 is for CPUs.", lower_bound=1)
+flags.DEFINE_string("init_from", None, "Begin with the variables of a converted checkpoint or a run folder.")
 flags.DEFINE_bool("seeds_in_parallel", False, "A run on each device at a time, in place of one run over all of them.")
 
 
@@ -52,7 +53,9 @@ def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: P
     cells = []
     for model in models:
         base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
-        for path, value in {"data.validation": FLAGS.validation, "model.width": width(model)}.items():
+        start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
+        flagged = {"data.validation": FLAGS.validation, "model.width": width(model), "init_from": start}
+        for path, value in flagged.items():
             base = base if value is None else config.change(base, path, value)
         cells += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
     layout = settings().layout

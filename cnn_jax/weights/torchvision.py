@@ -12,6 +12,7 @@ from cnn_jax.models.vgg import KERNEL_SIZES
 from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, leaf
 
 HAS = "alexnet_owt, vgg11, 13, 16, 19 and these with _bn, googlenet_tv, resnet18, 34, 50, 101, 152, squeezenet1_1"
+FAMILIES = ("alexnet", "vgg", "googlenet", "resnet", "squeezenet")
 NAMES = re.compile(r"alexnet_owt|vgg1[1369](_bn)?|googlenet_tv|resnet(18|34|50|101|152)|squeezenet1_1")
 COUNTS_BATCHES = False
 
@@ -40,19 +41,12 @@ def has(name: str) -> bool:
 
 
 def options(name: str) -> dict[str, Any]:
-    return (
-        {"shortcut_option": "B"} | ({"stride_in": "3x3"} if bottlenecks(name) else {})
-        if family(name) == "resnet"
-        else {}
-    )
-
-
-def bottlenecks(name: str) -> bool:
-    return int(name.removeprefix("resnet")) >= 50
+    return {"shortcut_option": "B", "stride_in": "3x3"} if family(name) == "resnet" else {}
 
 
 def family(name: str) -> str:
-    return re.match(r"[a-z]+", name)[0]
+    """`resnet` of `resnet50`."""
+    return next(letters for letters in FAMILIES if name.startswith(letters))
 
 
 def preprocess(name: str) -> Preprocess:

@@ -1,0 +1,71 @@
+"""Runs that begin with variables somebody has trained: a converted checkpoint, or another run."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from cnn_jax.config import Config, ConfigError
+from cnn_jax.models.residual import unstack_blocks
+from cnn_jax.train import variables as stored
+
+STRUCTURE = ("width", "shortcut_option", "zero_channels", "stride_in", "output")
+"""Settings without which the variables do not mean what they did."""
+
+LISTED = 8
+
+
+def adopt(config: Config) -> Config:
+    """The config with what it leaves open of the network and the standardisation taken from `init_from`.
+
+    Raises ConfigError where it says otherwise, RecordError where there is nothing to begin with.
+    """
+    _, about = stored.load(Path(config.init_from))
+    theirs = about["model"]
+    if theirs["name"] != config.model.name:
+        raise ConfigError(f"--init_from={config.init_from} is a {theirs['name']}, not a {config.model.name}")
+    taken = {}
+    for name in (*STRUCTURE, "stem"):
+        value, own = theirs.get(name), getattr(config.model, name)
+        if own is None:
+            taken[name] = value
+        elif name in STRUCTURE and value is not None and own != value:
+            raise ConfigError(
+                f"model.{name}={own}: --init_from={config.init_from} has {value}; give --set=model.{name}={value}"
+            )
+    data, preprocess = config.data, about["preprocess"]
+    if not data.mean and preprocess["mean"]:
+        data = replace(data, mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"]))
+    if config.init_digest not in ("", about["digest"]):
+        raise ConfigError(f"--init_from={config.init_from}: its variables are not those this config began with")
+    return replace(config, model=replace(config.model, **taken), data=data, init_digest=about["digest"])
+
+
+def put_in(drawn: dict[str, Any], folder: str, digest: str, num_classes: int) -> dict[str, Any]:
+    """The variables of `folder` in place of the drawn ones; the layers that tell the classes apart stay drawn where
+    their number differs.
+
+    Raises ConfigError where the two do not fit, naming all that does not, or where the folder has changed.
+    """
+    given, about = stored.load(Path(folder))
+    if digest and about["digest"] != digest:
+        raise ConfigError(f"--init_from={folder}: its variables are not those this config began with")
+    old, new = (traverse_util.flatten_dict(tree, sep="/") for tree in (unstack_blocks(given), drawn))
+    differ = {name for name in old.keys() & new.keys() if old[name].shape != new[name].shape}
+    heads = {name for name in differ if (*old[name].shape[:-1], num_classes) == new[name].shape}
+    wrong = {
+        "missing": new.keys() - old.keys(),
+        "surplus": old.keys() - new.keys(),
+        "of another shape": {f"{name} {old[name].shape}, not {new[name].shape}" for name in differ - heads},
+    }
+    lines = [
+        f"{len(names)} {kind}: {', '.join(sorted(names)[:LISTED])}{', ...' if len(names) > LISTED else ''}"
+        for kind, names in wrong.items()
+        if names
+    ]
+    if lines:
+        raise ConfigError(f"--init_from={folder} does not fit: {'; '.join(lines)}")
+    taken = {name: np.asarray(new[name] if name in heads else old[name]) for name in new}
+    return traverse_util.unflatten_dict(taken, sep="/")

@@ -1,0 +1,79 @@
+"""Variables to begin with: a converted checkpoint, or what a run of ours has learned."""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from cnn_jax.train import record
+from cnn_jax.train.checkpoint import digest
+
+ABOUT = "converted.json"
+
+
+def save(folder: Path, variables: dict[str, Any], about: dict[str, Any]) -> None:
+    """Writes an Orbax checkpoint of the variables with what is to be known of them; the whole folder or none.
+
+    Args:
+      folder: new.
+      variables: collections of nested dicts of arrays.
+      about: `model`, the settings of the network, and `preprocess`, its `mean` and `std`; what else is of use.
+
+    Raises RecordError where the folder is there already or cannot be written.
+    """
+    if folder.exists():
+        raise record.RecordError(f"{folder} is there already; give another --workdir, or delete it")
+    temporary = folder.absolute().with_name(f".{folder.name}.{secrets.token_hex(8)}")
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(temporary / "variables", variables)
+        record.write_json(temporary / ABOUT, about | {"digest": digest(variables)})
+        os.rename(temporary, folder)
+    except OSError as error:
+        raise record.RecordError(f"cannot write {folder}: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The variables of a folder that `save` wrote, or of a run's newest checkpoint, and what is known of them.
+
+    Returns:
+      The variables, numpy arrays, and a dict with `model`, `preprocess` and `digest`.
+
+    Raises:
+      RecordError: there are none, they cannot be read, or they are not what was saved.
+    """
+    about = record.read_json(folder / ABOUT)
+    if about is not None:
+        variables = read(folder / "variables")
+        if digest(variables) != about["digest"]:
+            raise record.RecordError(f"{folder} is damaged: its content is not what was saved")
+        return variables, about
+    steps = sorted((folder / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+    config = record.read_json(folder / "config.json")
+    if config is None or not steps:
+        raise record.RecordError(
+            f"{folder} is neither a converted checkpoint nor a run with one; see ./launch.sh convert"
+        )
+    state = read(steps[-1] / "state")
+    variables = {"params": state["params"], **state["model_state"]}
+    preprocess = {name: config["data"][name] for name in ("mean", "std")}
+    return variables, {"model": config["model"], "preprocess": preprocess, "digest": digest(variables)}
+
+
+def read(path: Path) -> Any:
+    """An Orbax tree as nested dicts of numpy arrays; raises RecordError."""
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            tree = checkpointer.metadata(path.absolute()).item_metadata.tree
+            like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+            return checkpointer.restore(path.absolute(), like)
+    except Exception as error:  # whatever Orbax and its file formats raise on damaged files
+        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        raise record.RecordError(f"{path} cannot be read: {reason}") from error
