@@ -23,7 +23,8 @@ def launch(page, *flags, **environment):
 
 
 def test_every_page_is_short_and_says_what_it_is_for():
-    assert set(pages()) == {"benchmark", "depth_sweep", "ledger", "report", "train"}
+    studies = {"architectures", "depth_sweep", "published_depth", "report", "train"}
+    assert set(pages()) == studies | {"benchmark", "convert", "evaluate", "features", "ledger"}
     for page, line in pages().items():
         assert len(line) > 30
         assert len((ROOT / "experiments" / f"{page}.py").read_text().splitlines()) <= 60
@@ -33,7 +34,8 @@ def test_every_page_is_short_and_says_what_it_is_for():
 def test_help_shows_the_pages_flags(page):
     done = launch(page, "--help")
     text = done.stdout
-    assert ("--csv: " if page == "ledger" else "--workdir: ") in text and "(default: " in text
+    own = {"ledger": "--csv: ", "evaluate": "--crops: "}
+    assert own.get(page, "--workdir: ") in text and "(default: " in text
     assert done.stderr == ""
 
 

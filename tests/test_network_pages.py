@@ -1,0 +1,77 @@
+"""The pages about networks, started as a user starts them: architectures, convert, features, published_depth."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from cnn_jax import weights
+from tests.test_experiments import TINY, launch
+from tests.test_weights import drawn
+
+
+@pytest.fixture(scope="module")
+def akamaster(tmp_path_factory):
+    """A file of weights in akamaster's form."""
+    path = tmp_path_factory.mktemp("weights") / "resnet8.safetensors"
+    weights.save(path, "resnet8", "akamaster", drawn("resnet8", "akamaster"))
+    return path
+
+
+def run(page, *flags):
+    done = launch(page, *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_family_is_tabulated(digits_dir, tmp_path):
+    models = ["lenet5", "alexnet", "vgg11", "googlenet", "squeezenet1_1", "plain8", "resnet18"]
+    flags = [f"--models={','.join(models)}", "--seeds=0", "--width_multiplier=0.07", *TINY[1:], "--set=batch_size=16"]
+    text = run("architectures", *flags, f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
+    with open(tmp_path / "architectures.csv") as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    assert set(rows) == set(models)
+    assert {row["image_size"] for row in rows.values()} == {"8"}
+    assert rows["vgg11"]["stem"] == "tiny" and rows["vgg11"]["width"] == "4"
+    assert all(int(row["macs"]) > 0 and 0 <= float(row["test_error"]) <= 1 for row in rows.values())
+    assert "| googlenet | tiny | 4 | 1 |" in text
+    assert (tmp_path / "architectures.png").stat().st_size > 1000
+
+
+def test_weights_are_converted_trained_on_and_converted_back(akamaster, digits_dir, tmp_path):
+    flags = ["--model=resnet8", "--source=akamaster"]
+    run("convert", *flags, f"--weights={akamaster}", f"--workdir={tmp_path / 'start'}")
+    run("convert", *flags, f"--back={tmp_path / 'start'}", f"--weights={tmp_path / 'back.safetensors'}")
+    old, new = load_file(akamaster), load_file(tmp_path / "back.safetensors")
+    assert all((old[name] == new[name]).all() for name in old.keys() | new.keys())
+    done = launch("convert", *flags, f"--weights={akamaster}", f"--workdir={tmp_path / 'start'}")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "is there already" in done.stderr
+    # The digits have one channel: what does not fit is named, and nothing is trained.
+    train = [f"--init_from={tmp_path / 'start'}", f"--data_dir={digits_dir}", "--set=model.width=16"]
+    train += ["--set=data.mean=0.5", "--set=data.std=0.5", *TINY[1:]]
+    done = launch("train", "--model=resnet8", *train, f"--workdir={tmp_path / 'runs'}")
+    assert done.returncode == 1
+    assert "1 of another shape: params/conv1/conv/kernel (3, 3, 3, 16), not (3, 3, 1, 16)" in done.stderr
+
+
+def test_features_of_an_image(akamaster, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "image.png")
+    flags = ["--model=resnet8", "--source=akamaster", f"--weights={akamaster}", f"--workdir={tmp_path / 'figures'}"]
+    text = run("features", *flags, f"--image={tmp_path / 'image.png'}", "--maps=3")
+    assert [line.rpartition("/")[2] for line in text.splitlines()] == ["filters.png", "maps.png"]
+    done = launch("features", *flags)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: give images: --dataset, such as cifar10, or --image=FILE, or both\n",
+    )
+
+
+def test_published_nets_on_real_images(real_data, tmp_path):
+    file = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
+    done = launch("published_depth", f"--nets=resnet20:akamaster:{file},resnet20", f"--workdir={tmp_path}")
+    assert done.returncode == 1 and "write model:source:file" in done.stderr
+    done = launch("published_depth", f"--nets=plain20:akamaster:{file}", f"--workdir={tmp_path}")
+    assert done.returncode == 1 and "akamaster has no plain20" in done.stderr
