@@ -48,10 +48,16 @@ def first_filters(params: Mapping[str, Any]) -> np.ndarray:
 
 def maps(model: nn.Module, variables: Any, look: Look, image: np.ndarray) -> dict[str, np.ndarray]:
     """Every endpoint for one image, in the network's order: name -> (H', W', C') or (C',)."""
-    endpoints = jax.jit(lambda image: model.apply(variables, look(image), train=False)[1])(image[None])
-    # jit gives a dict back in the order of its keys; the trace keeps the network's.
-    order = list(model.apply(variables, look(jnp.asarray(image[None])), train=False)[1])
-    return {name: np.asarray(endpoints[name][0]) for name in order}
+    order: list[str] = []
+
+    @jax.jit
+    def endpoints(image: jax.Array) -> Any:
+        ends = model.apply(variables, look(image), train=False)[1]
+        order[:] = ends  # jit gives a dict back in the order of its keys; the trace has the network's
+        return ends
+
+    ends = endpoints(image[None])
+    return {name: np.asarray(ends[name][0]) for name in order}
 
 
 def exciting(

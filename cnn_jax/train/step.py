@@ -1,4 +1,4 @@
-"""The training step: the only place in cnn_jax where a gradient is taken."""
+"""The training step: the only place in cnn_jax where parameters have a gradient."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
