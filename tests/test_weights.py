@@ -132,3 +132,21 @@ def test_a_pickle_is_not_unpickled(tmp_path):
     message = "PyTorch is not installed" if importlib.util.find_spec("torch") is None else "cannot read it as weights"
     with pytest.raises(WeightsError, match=message):
         weights.load(tmp_path / "w.pth", "resnet20", "akamaster")
+
+
+def test_pytorchs_own_files_are_read_and_code_in_them_is_not_run(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: EXTRAS=bench ./launch.sh test")
+    weights.save(tmp_path / "w.safetensors", "resnet8", "akamaster", drawn("resnet8", "akamaster"))
+    tensors = {f"module.{name}": torch.tensor(array) for name, array in load_file(tmp_path / "w.safetensors").items()}
+    torch.save({"state_dict": tensors, "best_prec1": 91.0}, tmp_path / "w.th")
+    ours, theirs = (weights.load(tmp_path / file, "resnet8", "akamaster")[0] for file in ("w.safetensors", "w.th"))
+    assert_equal(ours, theirs)
+
+    class Code:
+        def __reduce__(self):
+            return (tmp_path / "run").touch, ()
+
+    torch.save({"state_dict": Code()}, tmp_path / "w.th")
+    with pytest.raises(WeightsError, match="nothing in it was run"):
+        weights.load(tmp_path / "w.th", "resnet8", "akamaster")
+    assert not (tmp_path / "run").exists()

@@ -48,7 +48,7 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a dozen kinds, by what is wrong and the version
-        raise WeightsError(f"{path}: PyTorch cannot read it as weights alone ({first_line(error)})") from error
+        raise WeightsError(f"{path}: PyTorch cannot read it as weights alone; nothing in it was run") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
