@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FixedLocator, PercentFormatter
 
 from cnn_jax.report.cells import number, seed
 from cnn_jax.report.plots import COLOURS, STYLE, save, title
@@ -89,11 +89,15 @@ def figure(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> Figure:
         left, right = page.subplots(1, 2)
         colours = {line["model"]: COLOURS[index % len(COLOURS)] for index, line in enumerate(rows)}
         cost(left, rows, colours)
-        for line in rows:
-            curve(right, [run for run in runs if name(run) == line["model"]], colours[line["model"]], line["model"])
+        for index, line in enumerate(rows):
+            own, dashes = [run for run in runs if name(run) == line["model"]], "-" if index < len(COLOURS) else "--"
+            curve(right, own, {"color": colours[line["model"]], "linestyle": dashes, "label": line["model"]})
         right.set(xlabel="epoch", ylabel="test error", title="after each epoch, mean over seeds")
         for axes in (left, right):
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.set_yscale("symlog", linthresh=0.01)  # an error can be 0
+            axes.set_ylim(0, 1)
+            axes.yaxis.set_major_locator(FixedLocator([0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
             axes.spines.top.set_visible(False)
         right.legend(frameon=False, ncols=2)
         page.suptitle(title(runs), fontsize=10)
@@ -102,19 +106,20 @@ def figure(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> Figure:
 
 def cost(axes: Axes, rows: Sequence[dict[str, Any]], colours: dict[str, str]) -> None:
     largest = max((line["parameters"] for line in rows), default=1)
-    for line in rows:
+    for index, line in enumerate(rows):
         error = line["test_error"]
         if error["mean"] is None:
             continue
         colour = colours[line["model"]]
         axes.errorbar(line["macs"], error["mean"], error["sd"], color=colour, elinewidth=0.8)
         axes.scatter(line["macs"], error["mean"], 12 + 500 * line["parameters"] / largest, color=colour, alpha=0.5)
-        axes.annotate(line["model"], (line["macs"], error["mean"]), xytext=(4, 4), textcoords="offset points")
+        beside = {"xytext": (4, 6 - 14 * (index % 2)), "textcoords": "offset points", "color": colour}
+        axes.annotate(line["model"], (line["macs"], error["mean"]), **beside)
     axes.set(xscale="log", xlabel="multiply-accumulates an image", ylabel="test error", title="area: parameters")
 
 
-def curve(axes: Axes, runs: Sequence[Run], colour: str, label: str) -> None:
+def curve(axes: Axes, runs: Sequence[Run], style: dict[str, Any]) -> None:
     lines = list(zip(*(run.metrics for run in runs), strict=False))
     epochs = [number(points[0]["epoch"]) for points in lines]
     errors = [sum(number(point["test_error"]) for point in points) / len(points) for points in lines]
-    axes.plot(epochs, errors, color=colour, linewidth=1.2, label=label)
+    axes.plot(epochs, errors, linewidth=1.2, **style)
