@@ -113,7 +113,7 @@ def cost(axes: Axes, rows: Sequence[dict[str, Any]], colours: dict[str, str]) ->
         colour = colours[line["model"]]
         axes.errorbar(line["macs"], error["mean"], error["sd"], color=colour, elinewidth=0.8)
         axes.scatter(line["macs"], error["mean"], 12 + 500 * line["parameters"] / largest, color=colour, alpha=0.5)
-        beside = {"xytext": (4, 6 - 14 * (index % 2)), "textcoords": "offset points", "color": colour}
+        beside: dict[str, Any] = {"xytext": (4, 6 - 14 * (index % 2)), "textcoords": "offset points", "color": colour}
         axes.annotate(line["model"], (line["macs"], error["mean"]), **beside)
     axes.set(xscale="log", xlabel="multiply-accumulates an image", ylabel="test error", title="area: parameters")
 
