@@ -1,5 +1,7 @@
 """How every page starts and ends: its flags parsed, errors as one line with a non-zero exit."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +33,13 @@ def launch(main: Callable[[], int | None]) -> None:
         except (BenchmarkError, ConfigError, DataError, RecordError, TrainingError, WeightsError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except BrokenPipeError:
+            try:
+                print(flush=True)
+            except BrokenPipeError:  # whoever read, head for instance, has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 128 + signal.SIGPIPE
+            raise
         except Stopped as stopped:
             print(stopped, file=sys.stderr)
             return stopped.exit_status

@@ -144,3 +144,9 @@ def test_receptive_fields_are_the_arithmetic_of_windows():
 def test_vgg16_slid_over_a_larger_image_sees_404_pixels():
     """Chen et al. 2015 (https://arxiv.org/abs/1412.7062): 404 pixels where it is applied convolutionally."""
     assert receptive_fields(trace(models.build("vgg16"), (256, 256, 3)))["fc6"].size == 404
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"set -o pipefail; {sys.executable} -m experiments.ledger --models=lenet5 | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert (done.returncode, done.stderr) == (141, "")
