@@ -40,7 +40,7 @@ def complete(config: Config, dataset: Dataset) -> Config:
     Raises ConfigError or RecordError.
     """
     if config.init_from:
-        config = initial.adopt(config)
+        config = initial.adopt(config, min(seen_shape(config.data, dataset)[:2]))
     return replace(config, model=models.complete(config.model, min(seen_shape(config.data, dataset)[:2])))
 
 

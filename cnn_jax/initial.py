@@ -1,5 +1,6 @@
 """Runs that begin with variables somebody has trained: a converted checkpoint, or another run."""
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from cnn_jax import models
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.train import variables as stored
@@ -17,8 +19,9 @@ STRUCTURE = ("width", "shortcut_option", "zero_channels", "stride_in", "output")
 LISTED = 8
 
 
-def adopt(config: Config) -> Config:
-    """The config with what it leaves open of the network and the standardisation taken from `init_from`.
+def adopt(config: Config, image_size: int) -> Config:
+    """The config with what it leaves open of the network and the standardisation taken from `init_from`; the stem where
+    images of `image_size` pixels are large enough for it.
 
     Raises ConfigError where it says otherwise, RecordError where there is nothing to begin with.
     """
@@ -29,14 +32,14 @@ def adopt(config: Config) -> Config:
     taken = {}
     for name in (*STRUCTURE, "stem"):
         value, own = theirs.get(name), getattr(config.model, name)
-        if own is None:
+        if own is None and (name != "stem" or models.fits(theirs["name"], value, image_size)):
             taken[name] = value
         elif name in STRUCTURE and value is not None and own != value:
             raise ConfigError(
                 f"model.{name}={own}: --init_from={config.init_from} has {value}; give --set=model.{name}={value}"
             )
     data, preprocess = config.data, about["preprocess"]
-    if not data.mean and preprocess["mean"]:
+    if not (data.mean or data.std):
         data = replace(data, mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"]))
     if config.init_digest not in ("", about["digest"]):
         raise ConfigError(f"--init_from={config.init_from}: its variables are not those this config began with")
@@ -67,5 +70,13 @@ def put_in(drawn: dict[str, Any], folder: str, digest: str, num_classes: int) ->
     ]
     if lines:
         raise ConfigError(f"--init_from={folder} does not fit: {'; '.join(lines)}")
+    if heads:
+        tell(f"{folder} has other classes: drawn anew for {num_classes} are {', '.join(sorted(heads))}")
     taken = {name: np.asarray(new[name] if name in heads else old[name]) for name in new}
     return traverse_util.unflatten_dict(taken, sep="/")
+
+
+@functools.cache
+def tell(line: str) -> None:
+    """Prints the line once, however many runs begin so."""
+    print(line, flush=True)

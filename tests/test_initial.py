@@ -1,14 +1,17 @@
 """Runs that begin with somebody's variables: a converted checkpoint, or another run."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
 from flax import traverse_util
 
-from cnn_jax import classification, presets, sweep
+from cnn_jax import classification, presets, sweep, weights
 from cnn_jax.config import ConfigError, Model, change, override
+from cnn_jax.data.dataset import Dataset
 from cnn_jax.runner import Settings, run_one
-from cnn_jax.train import devices
+from cnn_jax.train import devices, loop
 from cnn_jax.train import variables as stored
 from cnn_jax.train.record import RecordError
 
@@ -69,7 +72,23 @@ def test_what_is_left_open_is_the_checkpoints(base, resolved, digits, tmp_path):
         stored.save(tmp_path / "converted", {}, {})
 
 
-def test_another_number_of_classes_draws_the_head_anew(base, resolved, digits, tmp_path):
+def test_a_standardisation_that_was_given_in_part_is_kept(base, resolved, digits, tmp_path):
+    about = {"model": vars(resolved.model), "preprocess": {"mean": [0.4], "std": [0.2]}}
+    stored.save(tmp_path / "converted", variables_of(resolved, digits), about)
+    for given, mean, std in (("data.std=0.3", (), (0.3,)), ("data.mean=0.1", (0.1,), ())):
+        data = begun(base, digits, tmp_path / "converted", given).data
+        assert (data.mean, data.std) == (mean, std)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("paper", "tiny"), ("tiny", "tiny")])
+def test_a_stem_for_larger_images_is_not_taken_over(digits, tmp_path, theirs, ours):
+    about = {"model": vars(Model(name="squeezenet1_1", stem=theirs)), "preprocess": {"mean": [], "std": []}}
+    stored.save(tmp_path / "large", {"params": {"conv1": {"bias": np.zeros(64, "f4")}}}, about)
+    base = override(presets.get("auto", "digits", "squeezenet1_1"), ["batch_size=32"])
+    assert begun(base, digits, tmp_path / "large").model.stem == ours
+
+
+def test_another_number_of_classes_draws_the_head_anew_and_says_so(base, resolved, digits, tmp_path, capsys):
     variables = variables_of(resolved, digits)
     variables["params"]["fc"] = {"kernel": np.zeros((16, 1000), "f4"), "bias": np.zeros(1000, "f4")}
     variables["params"]["conv1"]["conv"]["kernel"] = variables["params"]["conv1"]["conv"]["kernel"] + 1
@@ -78,6 +97,9 @@ def test_another_number_of_classes_draws_the_head_anew(base, resolved, digits, t
     config = begun(base, digits, tmp_path / "thousand")
     start, drawn = variables_of(config, digits), variables_of(resolved, digits)
     assert_equal(start["params"]["fc"], drawn["params"]["fc"])
+    told = "drawn anew for 10 are params/fc/bias, params/fc/kernel"
+    variables_of(config, digits)
+    assert capsys.readouterr().out.count(told) == 1
     assert_equal(start["params"]["conv1"], variables["params"]["conv1"])
 
 
@@ -110,3 +132,47 @@ def test_a_changed_or_damaged_start_is_noticed(base, resolved, digits, tmp_path)
             path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(RecordError):
         stored.load(tmp_path / "one")
+
+
+def test_a_damaged_checkpoint_of_a_run_is_passed_over(base, trained, digits, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    shutil.copytree(checkpoints / "2", checkpoints / "3")
+    for path in (checkpoints / "3" / "state").rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            path.write_bytes(path.read_bytes()[:-200])
+    learned, _ = stored.load(tmp_path / "run")
+    assert_equal(learned, stored.load(trained)[0])
+    assert "going back to 2" in capsys.readouterr().out
+    meta = checkpoints / "2" / "meta" / "metadata"
+    meta.write_text(meta.read_text().replace('"variables": "', '"variables": "0'))
+    with pytest.raises(RecordError, match="2 is damaged"):
+        begun(base, digits, tmp_path / "run")
+
+
+def test_akamasters_weights_are_trained_on_and_resumed(real_data, tmp_path):
+    """Stopped after a step and continued, the run has the bytes of one that was not."""
+    path = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
+    variables, preprocess = weights.load(path, "resnet20", "akamaster")
+    about = {"model": {"name": "resnet20", **weights.options("resnet20", "akamaster")}}
+    stored.save(tmp_path / "start", variables, about | {"preprocess": preprocess._asdict()})
+    generator = np.random.default_rng(0)
+    arrays = {"image": generator.integers(0, 256, (8, 32, 32, 3), np.uint8), "label": np.arange(8, dtype=np.int32)}
+    dataset = Dataset("tiny", {"train": arrays, "test": arrays}, 10, "0")
+    config = override(
+        presets.get("resnet_cifar10", "tiny"), ["batch_size=8", "steps=2", "evaluations=2", "model.bn_group=8"]
+    )
+    config = change(config, "init_from", str(tmp_path / "start"))
+    layout = devices.choose("jit", 1)
+    config = sweep.resolve(config, layout, dataset)
+    assert config.model.zero_channels == "each_side" and config.data.std == (0.229, 0.224, 0.225)
+    task = classification.make_task(config, dataset, None)
+    assert_equal(task.init(jax.random.key(0), arrays), variables)
+    options = loop.Options(layout, checkpoint_seconds=0, progress=False)
+    whole = loop.fit(task, config, dataset, tmp_path / "whole", options)
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    shutil.rmtree(tmp_path / "again" / "checkpoints" / "2")
+    (tmp_path / "again" / "result.json").unlink()
+    again = loop.fit(task, config, dataset, tmp_path / "again", options)
+    assert whole | {"seconds": 0} == again | {"seconds": 0}
+    assert (tmp_path / "whole" / "metrics.jsonl").read_bytes() == (tmp_path / "again" / "metrics.jsonl").read_bytes()

@@ -1,6 +1,7 @@
 """Architectures by name; every network returns `(logits, endpoints)`."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from functools import partial
@@ -95,6 +96,11 @@ def stem_for(name: str, image_size: int) -> str:
         if image_size >= smallest:
             return stem
     raise ConfigError(f"{name} takes images of {min(stems.values())} pixels or more a side; these are {image_size}")
+
+
+def fits(name: str, stem: str | None, image_size: int) -> bool:
+    """Whether the network has that stem and it is for images of `image_size` pixels a side."""
+    return image_size >= module(find(name)).STEMS.get(stem, math.inf)
 
 
 def find(name: str) -> Callable[..., nn.Module]:

@@ -49,7 +49,7 @@ class Checkpoints:
         """Saves the state as of `step`; a step that is there already is kept."""
         if step in self.manager.all_steps():
             return
-        meta = {"config": self.config, "digest": digest(state)}
+        meta = {"config": self.config, "digest": digest(state), "variables": digest(state.variables)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         with ONE_AT_A_TIME:
             self.manager.save(step, args=items)

@@ -41,7 +41,7 @@ def save(folder: Path, variables: dict[str, Any], about: dict[str, Any]) -> None
 
 
 def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The variables of a folder that `save` wrote, or of a run's newest checkpoint, and what is known of them.
+    """The variables of a folder that `save` wrote, or of a run's newest checkpoint that is whole, and what is known.
 
     Returns:
       The variables, numpy arrays, and a dict with `model`, `preprocess` and `digest`.
@@ -61,10 +61,25 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise record.RecordError(
             f"{folder} is neither a converted checkpoint nor a run with one; see ./launch.sh convert"
         )
-    state = read(steps[-1] / "state")
-    variables = {"params": state["params"], **state["model_state"]}
+    variables = newest(steps)
     preprocess = {name: config["data"][name] for name in ("mean", "std")}
     return variables, {"model": config["model"], "preprocess": preprocess, "digest": digest(variables)}
+
+
+def newest(steps: list[Path]) -> dict[str, Any]:
+    """The variables of the last checkpoint that is what was saved; raises RecordError where none is."""
+    *before, last = steps
+    try:
+        state, meta = read(last / "state"), record.read_json(last / "meta" / "metadata") or {}
+        variables = {"params": state["params"], **state["model_state"]}
+        if digest(variables) != meta.get("variables"):
+            raise record.RecordError(f"{last} is damaged, or an older version wrote it")
+        return variables
+    except record.RecordError as error:
+        if not before:
+            raise
+        print(f"{error}: going back to {before[-1].name}")
+        return newest(before)
 
 
 def read(path: Path) -> Any:
