@@ -213,13 +213,13 @@ def check(config: Config) -> Config:
     for path, choices in CHOICES.items():
         if path in values and values[path] not in choices:
             raise ConfigError(f"{path}={values[path]}: choose from {', '.join(choices)}")
-    for path in values.keys() & set(POSITIVE):
+    for path in filter(values.__contains__, POSITIVE):
         if not values[path] > 0:
             raise ConfigError(f"{path}={values[path]}: must be above 0")
-    for path in values.keys() & set(NOT_NEGATIVE):
+    for path in filter(values.__contains__, NOT_NEGATIVE):
         if not values[path] >= 0:
             raise ConfigError(f"{path}={values[path]}: must not be negative")
-    for path in values.keys() & set(FRACTION):
+    for path in filter(values.__contains__, FRACTION):
         if not 0 <= values[path] < 1:
             raise ConfigError(f"{path}={values[path]}: must be at least 0 and below 1")
     boundaries = config.optim.boundaries

@@ -12,11 +12,10 @@ from cnn_jax import models
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.train import variables as stored
+from cnn_jax.weights import misfits
 
 STRUCTURE = ("width", "shortcut_option", "zero_channels", "stride_in", "output")
 """Settings without which the variables do not mean what they did."""
-
-LISTED = 8
 
 
 def adopt(config: Config, image_size: int) -> Config:
@@ -58,18 +57,10 @@ def put_in(drawn: dict[str, Any], folder: str, digest: str, num_classes: int) ->
     old, new = (traverse_util.flatten_dict(tree, sep="/") for tree in (unstack_blocks(given), drawn))
     differ = {name for name in old.keys() & new.keys() if old[name].shape != new[name].shape}
     heads = {name for name in differ if (*old[name].shape[:-1], num_classes) == new[name].shape}
-    wrong = {
-        "missing": new.keys() - old.keys(),
-        "surplus": old.keys() - new.keys(),
-        "of another shape": {f"{name} {old[name].shape}, not {new[name].shape}" for name in differ - heads},
-    }
-    lines = [
-        f"{len(names)} {kind}: {', '.join(sorted(names)[:LISTED])}{', ...' if len(names) > LISTED else ''}"
-        for kind, names in wrong.items()
-        if names
-    ]
-    if lines:
-        raise ConfigError(f"--init_from={folder} does not fit: {'; '.join(lines)}")
+    wanted = {name: leaf.shape for name, leaf in new.items() if name not in heads}
+    wrong = misfits({name: leaf for name, leaf in old.items() if name not in heads}, wanted)
+    if wrong:
+        raise ConfigError(f"--init_from={folder} does not fit: {wrong}")
     if heads:
         tell(f"{folder} has other classes: drawn anew for {num_classes} are {', '.join(sorted(heads))}")
     taken = {name: np.asarray(new[name] if name in heads else old[name]) for name in new}

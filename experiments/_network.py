@@ -8,6 +8,3 @@ flags.adopt_module_key_flags(_devices)
 
 flags.DEFINE_multi_string("set", [], "Change a config field, for instance --set=optim.learning_rate=0.05; repeatable.")
 flags.DEFINE_integer("width", None, "Channels of the first stage.")
-flags.DEFINE_float(
-    "width_multiplier", None, "The paper's channels times this, in every stage; for networks with a width."
-)

@@ -22,7 +22,8 @@ flags.adopt_module_key_flags(_data)
 
 flags.DEFINE_string("dataset", "digits", "Data set: digits, or a TFDS name such as cifar10 or mnist.")
 flags.DEFINE_integer("validation", None, "Training examples held out as validation split, as the paper's 5000 of 50k.")
-flags.DEFINE_string("preset", "auto", f"Recipe: auto (by data set), {', '.join(presets.PRESETS)}.")
+flags.DEFINE_string("preset", "auto", f"Recipe: auto (by network and data set), {', '.join(presets.PRESETS)}.")
+flags.DEFINE_float("width_multiplier", None, "The network's own channels times this.", lower_bound=0)
 flags.DEFINE_float("epochs", None, "Passes over the training split, in place of the recipe's steps.")
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints; the end and a signal save in any case.")
 flags.DEFINE_integer("workers", 1, "Runs at a time, each in its own process; above 1 is for CPUs.", lower_bound=1)
@@ -72,7 +73,9 @@ def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: P
 
 def width(model: str) -> int | None:
     """Channels of the model's first stage by --width or --width_multiplier; None is what the recipe says."""
-    if FLAGS.width_multiplier is None:
+    if FLAGS["width"].present and FLAGS["width_multiplier"].present:
+        raise ConfigError("--width and --width_multiplier: leave one out")
+    if FLAGS.width is not None or FLAGS.width_multiplier is None:
         return FLAGS.width
     own = getattr(build(model), "width", None)
     return own and max(1, round(FLAGS.width_multiplier * own))

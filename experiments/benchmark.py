@@ -23,7 +23,7 @@ from experiments import _network
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_network)
-flags.DEFINE_list("models", ["resnet20"], "Networks: plain or resnet, and a depth 6n+2.")
+flags.DEFINE_list("models", ["resnet20"], "Networks; beside a peer plain or resnet and a depth 6n+2.")
 flags.DEFINE_integer("batch_size", 128, "Images a step.", lower_bound=1)
 flags.DEFINE_integer("image_size", 32, "Pixels a side.", lower_bound=1)
 flags.DEFINE_integer("steps", 20, "Steps timed, of each side.", lower_bound=1)
@@ -40,7 +40,7 @@ def main() -> None:
         return
     measuring.require_peer(FLAGS.peer)
     workdir = require_writable(launcher.path(FLAGS.workdir))
-    sizes = (FLAGS.batch_size, FLAGS.image_size, FLAGS.width or 16, FLAGS.dtype, cpu_threads())
+    sizes = (FLAGS.batch_size, FLAGS.image_size, FLAGS.width, FLAGS.dtype, cpu_threads())
     workloads = [Workload(name, *sizes, FLAGS.parallel, FLAGS.devices, tuple(FLAGS.set)) for name in FLAGS.models]
     for workload in workloads:
         models.build(workload.model)

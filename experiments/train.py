@@ -16,7 +16,7 @@ from experiments import _runs as runs
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(runs)
-flags.DEFINE_string("model", "resnet20", "Network: plain or resnet, and a depth 6n+2.")
+flags.DEFINE_string("model", "resnet20", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2.")
 flags.DEFINE_integer("seed", 0, "Seed of the initial values, the order of the data and the augmentation.")
 flags.DEFINE_string("workdir", "runs/train", "Where the run folder goes.")
 flags.DEFINE_string(

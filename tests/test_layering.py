@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "weights": {"config", "layers", "models"},
     "data": set(),
     "train": {"config", "data"},
-    "initial": {"config", "models", "train"},
+    "initial": {"config", "models", "train", "weights"},
     "classification": BASE | {"initial"},
     "applications": BASE | {"classification"},
     "ledger": {"config", "layers", "models"},

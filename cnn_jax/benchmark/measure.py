@@ -69,8 +69,9 @@ def measure_all(
 
 
 def title(workload: Workload) -> str:
-    """What was measured on what: `batch 128, 32 px, width 16, float32, x86_64, 2 CPUs`."""
-    sizes = f"batch {workload.batch_size}, {workload.image_size} px, width {workload.width}, {workload.dtype}"
+    """What was measured on what: `batch 128, 32 px, width 8, float32, x86_64, 2 CPUs`, of other than its own width."""
+    width = "" if workload.width is None else f"width {workload.width}, "
+    sizes = f"batch {workload.batch_size}, {workload.image_size} px, {width}{workload.dtype}"
     return f"{sizes}, {platform.machine()}, {workload.threads} CPUs"
 
 

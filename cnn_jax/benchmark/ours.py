@@ -77,10 +77,9 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
 
 
 def configure(workload: Workload) -> Config:
-    """The paper's CIFAR recipe at the workload's sizes, batch norm over the whole batch as the peer has it."""
-    base = presets.get("resnet_cifar10")
-    base = config.change(base, "model.bn_group", "global")
-    model = replace(base.model, name=workload.model, width=workload.width)
+    """The network's CIFAR recipe at the workload's sizes, batch norm over the whole batch as the peer has it."""
+    base = presets.get("auto", "cifar10", workload.model)
+    model = models.complete(replace(base.model, width=workload.width, bn_group=None), workload.image_size)
     changed = replace(base, model=model, batch_size=workload.batch_size, dtype=workload.dtype)
     return config.override(config.check(changed), workload.settings)
 

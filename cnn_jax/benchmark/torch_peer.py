@@ -74,7 +74,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
     torch.manual_seed(0)
     torch.set_num_threads(workload.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = build(workload.model, workload.width).to(device, memory_format=torch.channels_last)
+    network = build(workload.model, workload.width or 16).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     image, label = (torch.from_numpy(array).to(device) for array in workload.examples())
     label, mean = label.long(), image.float().mean(0) / 255

@@ -30,7 +30,7 @@ class Workload:
     Attributes:
       model: `plain20`, `resnet20`, ...
       batch_size, image_size: examples a step, pixels a side.
-      width: channels of the first stage.
+      width: channels of the first stage; None is the network's own.
       dtype: compute type, float32 or bfloat16.
       threads: CPU threads of each side.
       parallel, devices: how our step is spread over devices; a peer uses one.
@@ -41,7 +41,7 @@ class Workload:
     model: str
     batch_size: int
     image_size: int
-    width: int
+    width: int | None
     dtype: str
     threads: int
     parallel: str = "auto"

@@ -21,7 +21,7 @@ from cnn_jax.layers.initializers import shapes
 from cnn_jax.weights import akamaster, amartyn, files, torchvision
 from cnn_jax.weights.naming import Preprocess, Tensor, WeightsError, their_shape, to_ours, to_theirs
 
-__all__ = ["SOURCES", "Preprocess", "WeightsError", "load", "options", "preprocess", "save"]
+__all__ = ["SOURCES", "Preprocess", "WeightsError", "load", "misfits", "options", "preprocess", "save"]
 
 SOURCES: dict[str, ModuleType] = {"torchvision": torchvision, "akamaster": akamaster, "amartyn": amartyn}
 LISTED = 8
