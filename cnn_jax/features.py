@@ -60,6 +60,21 @@ def maps(model: nn.Module, variables: Any, look: Look, image: np.ndarray) -> dic
     return {name: np.asarray(ends[name][0]) for name in order}
 
 
+def units(texts: Sequence[str]) -> list[tuple[str, int]]:
+    """`[("conv5", 3)]` of `["conv5:3"]`; raises ConfigError."""
+    pairs = [text.rpartition(":") for text in texts]
+    for endpoint, _, channel in pairs:
+        if not endpoint or not channel.isdecimal():
+            raise ConfigError(f"units {','.join(texts)}: write endpoint:channel, for instance conv5:0,conv5:3")
+    return [(endpoint, int(channel)) for endpoint, _, channel in pairs]
+
+
+def first_units(maps: Mapping[str, np.ndarray], count: int = 8) -> list[tuple[str, int]]:
+    """The first `count` of the last endpoint that is a map."""
+    last = [name for name, endpoint in maps.items() if endpoint.ndim == 3 and endpoint.shape[0] > 1][-1]
+    return [(last, channel) for channel in range(min(count, maps[last].shape[-1]))]
+
+
 def exciting(
     model: nn.Module,
     variables: Any,

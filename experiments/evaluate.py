@@ -13,12 +13,14 @@ from absl import flags
 from cnn_jax import evaluation
 from cnn_jax.config import ConfigError
 from cnn_jax.data import picture
+from cnn_jax.evaluation import printed
 from cnn_jax.train import devices
-from experiments import _evaluation as asked
 from experiments import _launcher as launcher
+from experiments import _protocol, _trained
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(asked)
+flags.adopt_module_key_flags(_trained)
+flags.adopt_module_key_flags(_protocol)
 flags.DEFINE_string("split", "test", "Which split: test, train, or a run's validation.")
 flags.DEFINE_integer("examples", None, "Only the first so many of the split.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Images the network sees at once, all crops counted.", lower_bound=1)
@@ -29,22 +31,22 @@ flags.DEFINE_string("image", None, "In place of a data set: print the five likel
 def main() -> None:
     layout = devices.choose(FLAGS.parallel, FLAGS.devices)
     if FLAGS.image is not None:
-        network = asked.of_weights()
+        network = _trained.of_weights()
         image = picture.read(launcher.path(FLAGS.image), network.channels)
-        protocol = asked.protocol(network._replace(scales=network.scales or (network.model.image_size,)))
-        asked.show_classes(evaluation.top_5(network, image, protocol), FLAGS.image)
+        protocol = _protocol.protocol(network._replace(scales=network.scales or (network.model.image_size,)))
+        printed.show_classes(evaluation.top_5(network, image, protocol), FLAGS.image)
         return
-    network, dataset, about = asked.network_and_data(layout)
+    network, dataset, about = _trained.network_and_data()
     if FLAGS.split not in dataset.splits:
         raise ConfigError(f"--split={FLAGS.split}: {dataset.name} has {', '.join(dataset.splits)}")
-    protocol = asked.protocol(network)
+    protocol = _protocol.protocol(network)
     examples = {name: array[: FLAGS.examples] for name, array in dataset.splits[FLAGS.split].items()}
     if FLAGS.recompute_batch_norm:
         train = dataset.splits["train"]["image"]
         network = evaluation.recompute_batch_norm(network, train, layout, FLAGS.batch_size, FLAGS.progress)
     result = evaluation.evaluate(network, examples, protocol, layout, FLAGS.batch_size, FLAGS.progress)
     about |= {"dataset": dataset.name, "split": FLAGS.split, "recomputed_batch_norm": FLAGS.recompute_batch_norm}
-    asked.show_errors(about | {"parameters": network.parameters}, protocol, FLAGS.split, result)
+    printed.show_errors(about | {"parameters": network.parameters}, protocol, FLAGS.split, result)
 
 
 if __name__ == "__main__":

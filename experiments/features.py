@@ -11,15 +11,15 @@ import numpy as np
 from absl import flags
 
 from cnn_jax import features
-from cnn_jax.config import ConfigError
 from cnn_jax.data import picture
 from cnn_jax.report.plots import save
 from cnn_jax.train.record import require_writable
-from experiments import _evaluation as asked
 from experiments import _launcher as launcher
+from experiments import _protocol, _trained
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(asked)
+flags.adopt_module_key_flags(_trained)
+flags.adopt_module_key_flags(_protocol)
 flags.DEFINE_string("image", None, "Image file for the maps; by default the first test image.")
 flags.DEFINE_list("units", [], "Units as endpoint:channel; by default the first eight of the last map.")
 flags.DEFINE_integer("examples", 1000, "Test images searched for the patches.", lower_bound=1)
@@ -27,29 +27,21 @@ flags.DEFINE_integer("maps", 12, "Maps drawn of each endpoint.", lower_bound=1)
 flags.DEFINE_string("workdir", "runs/features", "Where the figures go.")
 
 
-def units(maps: dict[str, np.ndarray]) -> list[tuple[str, int]]:
-    """Those of --units, or the first eight of the last endpoint that is a map."""
-    if not FLAGS.units:
-        last = [name for name, endpoint in maps.items() if endpoint.ndim == 3 and endpoint.shape[0] > 1][-1]
-        return [(last, channel) for channel in range(min(8, maps[last].shape[-1]))]
-    pairs = [text.rpartition(":") for text in FLAGS.units]
-    for endpoint, _, channel in pairs:
-        if not endpoint or not channel.isdecimal():
-            raise ConfigError(f"--units={','.join(FLAGS.units)}: write endpoint:channel, for instance conv5:0,conv5:3")
-    return [(endpoint, int(channel)) for endpoint, _, channel in pairs]
-
-
 def main() -> None:
     workdir = require_writable(launcher.path(FLAGS.workdir))
-    network, dataset, name = asked.network_and_images()
-    look, images = asked.look(network), dataset.splits["test"]["image"][: FLAGS.examples] if dataset else np.empty(0)
+    network, dataset, name = _trained.network_and_images()
+    look, images = (
+        _protocol.look(network),
+        dataset.splits["test"]["image"][: FLAGS.examples] if dataset else np.empty(0),
+    )
     image = picture.read(launcher.path(FLAGS.image), network.channels) if FLAGS.image else images[0]
     save(features.draw_filters(features.first_filters(network.variables["params"]), name), workdir / "filters")
     maps = features.maps(network.model, network.variables, look, image)
     shown = features.picture(np.asarray(look(image[None])[0]))
     save(features.draw_maps(maps, shown, FLAGS.maps, name), workdir / "maps")
     if dataset:
-        patches = features.exciting(network.model, network.variables, look, images, units(maps))
+        units = features.units(FLAGS.units) or features.first_units(maps)
+        patches = features.exciting(network.model, network.variables, look, images, units)
         indices = {patch.image for found in patches.values() for patch in found}
         pictures = {index: features.picture(np.asarray(look(images[index][None])[0])) for index in indices}
         save(features.draw_patches(patches, pictures, name), workdir / "patches")

@@ -63,3 +63,11 @@ def test_the_most_exciting_patch_is_where_a_second_search_finds_it(network, imag
 def test_an_unknown_unit_is_named(network, images, unit, message):
     with pytest.raises(ConfigError, match=message):
         features.exciting(*network, normalize, images, [unit])
+
+
+def test_units_are_written_with_their_endpoint(network, images):
+    assert features.units(["stage2:3", "conv1:0"]) == [("stage2", 3), ("conv1", 0)]
+    with pytest.raises(ConfigError, match="write endpoint:channel"):
+        features.units(["stage2"])
+    maps = features.maps(*network, normalize, images[0])
+    assert features.first_units(maps, 2) == [("stage3", 0), ("stage3", 1)]

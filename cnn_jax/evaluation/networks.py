@@ -17,9 +17,7 @@ from cnn_jax.data import Dataset
 from cnn_jax.data.augment import standardize
 from cnn_jax.data.crops import LIKE_PIL, Interpolation
 from cnn_jax.train import record
-from cnn_jax.train.checkpoint import Checkpoints
-from cnn_jax.train.devices import Layout
-from cnn_jax.train.loop import initial_state, make_program
+from cnn_jax.train import variables as stored
 
 
 class Network(NamedTuple):
@@ -75,26 +73,18 @@ def read_config(folder: Path) -> Config:
     return config_lib.from_dict(record.read_run(folder).config)
 
 
-def of_run(folder: Path, config: Config, dataset: Dataset, layout: Layout) -> tuple[Network, int]:
+def of_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, int]:
     """The network of a run folder as of its newest checkpoint, and the steps it had taken.
 
     Args:
       folder: the run folder, finished or not.
       config: its own, see `read_config`.
       dataset: what it was trained on.
-      layout: some devices; they change nothing.
 
     Raises:
       RecordError: there is no checkpoint that can be read.
     """
-    if not (folder / "checkpoints").is_dir():
-        raise record.RecordError(f"{folder} holds no checkpoints: nothing was trained there, or they were deleted")
-    task = classification.make_task(config, dataset, None)
-    state = initial_state(make_program(task, config.optim, config.steps, layout), task, config, dataset)
-    with Checkpoints(folder, config) as checkpoints:
-        restored = checkpoints.restore(state)
-    if restored is None:
-        raise record.RecordError(f"{folder / 'checkpoints'} holds no checkpoint that can be read")
+    variables, about = stored.load(folder)
     model = models.build(
         config.model.name,
         num_classes=dataset.num_classes,
@@ -102,7 +92,7 @@ def of_run(folder: Path, config: Config, dataset: Dataset, layout: Layout) -> tu
         **models.settings(config.model),
     )
     images = classification.preprocessing(config.data, dataset)
-    return Network(model, restored[1].variables, images, dataset.image_shape[2]), restored[0]
+    return Network(model, variables, images, dataset.image_shape[2]), about["step"]
 
 
 def require_fit(network: Network, dataset: Dataset) -> None:

@@ -26,7 +26,7 @@ class Checkpoints:
     """The folder `checkpoints/` of a run; a context manager."""
 
     def __init__(self, folder: Path, config: Config):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells each save in a dozen lines
+        quiet_orbax()
         self.folder = folder.absolute() / "checkpoints"
         self.config = config_lib.to_dict(config)
         self.manager = self._open()
@@ -96,6 +96,11 @@ class Checkpoints:
         self.manager = self._open()
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         print(f"checkpoint {step} is damaged ({reason}): moved to {aside}, going back to the one before")
+
+
+def quiet_orbax() -> None:
+    """Errors alone: Orbax tells each save in a dozen lines, and warns of files it does without."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def digest(tree: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from cnn_jax.train import record
-from cnn_jax.train.checkpoint import digest
+from cnn_jax.train.checkpoint import digest, quiet_orbax
 
 ABOUT = "converted.json"
 
@@ -44,7 +44,7 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The variables of a folder that `save` wrote, or of a run's newest checkpoint that is whole, and what is known.
 
     Returns:
-      The variables, numpy arrays, and a dict with `model`, `preprocess` and `digest`.
+      The variables, numpy arrays, and a dict with `model`, `preprocess` and `digest`, and of a run `step`.
 
     Raises:
       RecordError: there are none, they cannot be read, or they are not what was saved.
@@ -61,20 +61,23 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise record.RecordError(
             f"{folder} is neither a converted checkpoint nor a run with one; see ./launch.sh convert"
         )
-    variables = newest(steps)
-    preprocess = {name: config["data"][name] for name in ("mean", "std")}
-    return variables, {"model": config["model"], "preprocess": preprocess, "digest": digest(variables)}
+    step, variables = newest(steps)
+    about = {"model": config["model"], "preprocess": {name: config["data"][name] for name in ("mean", "std")}}
+    return variables, about | {"digest": digest(variables), "step": step}
 
 
-def newest(steps: list[Path]) -> dict[str, Any]:
-    """The variables of the last checkpoint that is what was saved; raises RecordError where none is."""
+def newest(steps: list[Path]) -> tuple[int, dict[str, Any]]:
+    """The last checkpoint that is what was saved, its step and variables; raises RecordError where none is.
+
+    It only reads, so that a run can be looked at while it goes on.
+    """
     *before, last = steps
     try:
         state, meta = read(last / "state"), record.read_json(last / "meta" / "metadata") or {}
         variables = {"params": state["params"], **state["model_state"]}
         if digest(variables) != meta.get("variables"):
             raise record.RecordError(f"{last} is damaged, or an older version wrote it")
-        return variables
+        return int(last.name), variables
     except record.RecordError as error:
         if not before:
             raise
@@ -84,6 +87,7 @@ def newest(steps: list[Path]) -> dict[str, Any]:
 
 def read(path: Path) -> Any:
     """An Orbax tree as nested dicts of numpy arrays; raises RecordError."""
+    quiet_orbax()
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             tree = checkpointer.metadata(path.absolute()).item_metadata.tree

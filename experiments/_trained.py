@@ -1,0 +1,67 @@
+"""Flags of a trained network, other people's or our own, and of the images it is to see."""
+
+from typing import Any
+
+from absl import flags
+
+from cnn_jax import data
+from cnn_jax.config import ConfigError
+from cnn_jax.data import Dataset
+from cnn_jax.evaluation import networks
+from cnn_jax.evaluation.networks import Network
+from cnn_jax.weights import SOURCES
+from experiments import _data, _devices
+from experiments import _launcher as launcher
+
+FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_devices)
+flags.adopt_module_key_flags(_data)
+flags.DEFINE_string("run", None, "A run folder of ours, whose newest checkpoint is tested; or give --weights.")
+flags.DEFINE_string("weights", None, "A file of other people's weights; with --model and --source.")
+flags.DEFINE_string("model", None, "Network of --weights, such as resnet20 or squeezenet1_1.")
+flags.DEFINE_string("source", None, f"Whose --weights, for names and preprocessing: {', '.join(SOURCES)}.")
+flags.DEFINE_string("dataset", None, "Data set: digits, or a TFDS name such as cifar10 or mnist; a run's is its own.")
+
+
+def of_weights() -> Network:
+    """The network of --weights; raises ConfigError or WeightsError."""
+    if FLAGS.run is not None or None in (FLAGS.weights, FLAGS.model, FLAGS.source):
+        raise ConfigError("give a network: --weights, --model and --source, or on a data set --run alone")
+    return networks.of_weights(launcher.path(FLAGS.weights), FLAGS.model, FLAGS.source)
+
+
+def network_and_data() -> tuple[Network, Dataset, dict[str, Any]]:
+    """The network, the data set, and what to print of the two; raises whatever a user can mend."""
+    if FLAGS.run is None:
+        network = of_weights()
+        if FLAGS.dataset is None:
+            raise ConfigError("give --dataset, such as cifar10, or --image=FILE")
+        dataset = data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
+        networks.require_fit(network, dataset)
+        return network, dataset, {"model": FLAGS.model, "weights": FLAGS.weights, "source": FLAGS.source}
+    for name in ("weights", "model", "source", "dataset"):
+        if FLAGS.flag_values_dict()[name] is not None:
+            raise ConfigError(f"--{name}: a run has its own; leave it out beside --run")
+    folder = launcher.path(FLAGS.run)
+    config = networks.read_config(folder)
+    held_out = config.data.validation
+    dataset = data.load(config.data.name, FLAGS.data_dir, validation=held_out, download=FLAGS.download)
+    network, step = networks.of_run(folder, config, dataset)
+    return network, dataset, {"model": config.model.name, "run": str(folder), "step": step}
+
+
+def network_and_images() -> tuple[Network, Dataset | None, str]:
+    """The network, a data set of which the images alone are wanted, if one is asked for, and what to call the network.
+
+    Raises whatever a user can mend.
+    """
+    if FLAGS.run is not None:
+        network, dataset, about = network_and_data()
+        return network, dataset, f"{about['model']}, {about['run']} after {about['step']} steps"
+    network = of_weights()
+    if FLAGS.dataset is None and FLAGS.image is None:
+        raise ConfigError("give images: --dataset, such as cifar10, or --image=FILE, or both")
+    dataset = FLAGS.dataset and data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
+    if dataset:
+        networks.require_channels(network, dataset)
+    return network, dataset, f"{FLAGS.model}, {FLAGS.source}"
