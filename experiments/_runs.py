@@ -1,7 +1,5 @@
-"""Flags of runs, and what the pages make of them: settings, and a checked config for each cell."""
+"""Flags of what is trained, and what the pages make of them: a checked config for each cell."""
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,39 +9,21 @@ from absl import flags
 from cnn_jax import config, presets, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.models import build, cifar_depth
-from cnn_jax.runner import Settings, load
+from cnn_jax.runner import load
 from cnn_jax.train import devices
 from cnn_jax.train.record import require_writable
-from experiments import _data, _network
+from experiments import _network, _settings
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_network)
-flags.adopt_module_key_flags(_data)
+flags.adopt_module_key_flags(_settings)
 
 flags.DEFINE_string("dataset", "digits", "Data set: digits, or a TFDS name such as cifar10 or mnist.")
 flags.DEFINE_integer("validation", None, "Training examples held out as validation split, as the paper's 5000 of 50k.")
 flags.DEFINE_string("preset", "auto", f"Recipe: auto (by network and data set), {', '.join(presets.PRESETS)}.")
 flags.DEFINE_float("width_multiplier", None, "The network's own channels times this.", lower_bound=0)
 flags.DEFINE_float("epochs", None, "Passes over the training split, in place of the recipe's steps.")
-flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints; the end and a signal save in any case.")
-flags.DEFINE_integer("workers", 1, "Runs at a time, each in its own process; above 1 is for CPUs.", lower_bound=1)
 flags.DEFINE_string("init_from", None, "Begin with the variables of a converted checkpoint or a run folder.")
-flags.DEFINE_bool("seeds_in_parallel", False, "A run on each device at a time, in place of one run over all of them.")
-
-
-def settings() -> Settings:
-    """How to run, from the flags."""
-    return Settings(
-        data_dir=FLAGS.data_dir,
-        download=FLAGS.download,
-        parallel=FLAGS.parallel,
-        devices=FLAGS.devices,
-        checkpoint_seconds=FLAGS.checkpoint_seconds,
-        workers=FLAGS.workers,
-        seeds_in_parallel=FLAGS.seeds_in_parallel,
-        progress=FLAGS.progress,
-        command=shlex.join(["./launch.sh", Path(sys.argv[0]).stem, *sys.argv[1:]]),
-    )
 
 
 def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: Path) -> list[Config]:
@@ -59,7 +39,7 @@ def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: P
         for path, value in flagged.items():
             base = base if value is None else config.change(base, path, value)
         cells += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
-    layout = settings().layout
+    layout = _settings.settings().layout
     for cell in cells:
         build(cell.model.name)
         devices.check(cell, layout)

@@ -14,6 +14,7 @@ from cnn_jax import sweep
 from cnn_jax.report import architectures
 from experiments import _launcher as launcher
 from experiments import _runs as runs
+from experiments._settings import settings
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(runs)
@@ -29,9 +30,9 @@ def main() -> int:
     workdir = launcher.path(FLAGS.workdir)
     configs = runs.configs(FLAGS.models, {"seed": runs.integers("seeds")}, workdir)
     if FLAGS.plan:
-        print(sweep.plan(configs, workdir, runs.settings()))
+        print(sweep.plan(configs, workdir, settings()))
         return 0
-    outcomes = sweep.run(configs, workdir, runs.settings())
+    outcomes = sweep.run(configs, workdir, settings())
     print(architectures.write(workdir))
     return int(any(outcome.error for outcome in outcomes))
 

@@ -15,6 +15,7 @@ from cnn_jax.report import page
 from cnn_jax.report.curves import read_overlay
 from experiments import _launcher as launcher
 from experiments import _runs as runs
+from experiments._settings import settings
 
 KINDS = {"plain": "plain", "residual": "resnet"}
 
@@ -38,9 +39,9 @@ def main() -> int:
     workdir = launcher.path(FLAGS.workdir)
     configs = runs.configs(names, {"seed": runs.integers("seeds")}, workdir)
     if FLAGS.plan:
-        print(sweep.plan(configs, workdir, runs.settings()))
+        print(sweep.plan(configs, workdir, settings()))
         return 0
-    outcomes = sweep.run(configs, workdir, runs.settings())
+    outcomes = sweep.run(configs, workdir, settings())
     print(page.write(workdir, FLAGS.overlay))
     return int(any(outcome.error for outcome in outcomes))
 

@@ -11,8 +11,7 @@ from absl import flags
 
 from cnn_jax import data, evaluation
 from cnn_jax.config import ConfigError
-from cnn_jax.evaluation import networks
-from cnn_jax.report import pretrained
+from cnn_jax.evaluation import networks, published
 from cnn_jax.train import devices
 from cnn_jax.train.record import require_writable
 from experiments import _data, _devices
@@ -42,8 +41,8 @@ def main() -> None:
         protocol, test = evaluation.choose(network), dataset.splits["test"]
         result = evaluation.evaluate(network, test, protocol, layout, FLAGS.batch_size, FLAGS.progress)
         facts = (FLAGS.dataset, len(test["label"]), network.parameters, result["error"])
-        evaluated.append(pretrained.Evaluated(model, source, *facts))
-    print(pretrained.write(evaluated, workdir))
+        evaluated.append(published.Evaluated(model, source, *facts))
+    print(published.write(evaluated, workdir))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.train.optimizer import decay_table
 from experiments import _launcher as launcher
 from experiments import _runs as runs
+from experiments import _settings
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(runs)
@@ -25,7 +26,7 @@ flags.DEFINE_string(
 
 
 def main() -> None:
-    settings = runs.settings()
+    settings = _settings.settings()
     if settings.seeds_in_parallel:
         raise ConfigError("--seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep")
     workdir = launcher.path(FLAGS.workdir)

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "classification": BASE | {"initial"},
     "applications": BASE | {"classification"},
     "ledger": {"config", "layers", "models"},
-    "evaluation": BASE | {"classification", "weights"},
+    "evaluation": BASE | {"classification", "report", "weights"},
     "features": {"config", "data", "report"},
     "runner": {"config", "data", "train", "classification"},
     "sweep": {"config", "data", "train", "classification", "runner"},

@@ -69,9 +69,26 @@ def test_features_of_an_image(akamaster, tmp_path):
     )
 
 
-def test_published_nets_on_real_images(real_data, tmp_path):
+def test_a_published_net_makes_its_published_errors(real_data, tmp_path):
+    """All 10,000 images: akamaster's resnet20 errs on 827."""
     file = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
-    done = launch("published_depth", f"--nets=resnet20:akamaster:{file},resnet20", f"--workdir={tmp_path}")
-    assert done.returncode == 1 and "write model:source:file" in done.stderr
-    done = launch("published_depth", f"--nets=plain20:akamaster:{file}", f"--workdir={tmp_path}")
-    assert done.returncode == 1 and "akamaster has no plain20" in done.stderr
+    flags = [f"--data_dir={real_data / 'tfds'}", f"--workdir={tmp_path}", "--noprogress"]
+    text = run("published_depth", f"--nets=resnet20:akamaster:{file}", *flags)
+    assert text.splitlines()[-1] == "| resnet20 | akamaster | 269,722 | 8.27 | 8.75 |"
+    for net, message in (("resnet20", "write model:source:file"), (f"plain20:akamaster:{file}", "has no plain20")):
+        done = launch("published_depth", f"--nets={net}", *flags)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert message in done.stderr
+
+
+def test_a_width_is_given_in_one_way(digits_dir, tmp_path):
+    flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}"]
+    done = launch("train", "--width=8", "--width_multiplier=0.5", *flags)
+    assert (done.returncode, done.stderr) == (1, "error: --width and --width_multiplier: leave one out\n")
+    done = launch("train", "--model=lenet5", "--width=8", *flags)
+    assert done.returncode == 1 and done.stderr.startswith("error: lenet5 has no model.width; ")
+    done = launch("train", "--model=vgg16", "--set=model.stem=paper", *flags)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: model.stem=paper: vgg16 so takes 32 pixels or more; these are 8\n",
+    )

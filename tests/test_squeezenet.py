@@ -64,11 +64,9 @@ def test_small_images(size, channels, stem, last):
     assert endpoints["conv10"] == (last, last, 10)
 
 
-def test_the_papers_stem_runs_from_25_pixels():
-    _, endpoints, _ = traced(25, image_size=25, stem="paper")
-    assert endpoints["fire9"] == (1, 1, 512)
-    with pytest.raises(ValueError, match="smaller than the kernel"):
-        traced(24, image_size=24, stem="paper")
+def test_the_papers_stem_is_for_images_large_enough_for_it():
+    with pytest.raises(ConfigError, match="model.stem=paper: squeezenet1_1 so takes 64 pixels or more; these are 32"):
+        build("squeezenet1_1", image_size=32, stem="paper")
 
 
 def test_pooling_rounds_up():

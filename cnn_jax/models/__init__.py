@@ -65,10 +65,16 @@ def build(name: str, **changes: Any) -> nn.Module:
         raise ConfigError(f"{name} has no model.{field}; {near(field, fields(constructor))}")
     if changes.get("initialization", "he") not in INITIALIZATIONS:
         raise ConfigError(f"model.initialization={changes['initialization']}: choose from {', '.join(INITIALIZATIONS)}")
+    image_size = changes.get("image_size", fields(constructor)["image_size"])
     if changes.get("stem") is None:
-        changes["stem"] = stem_for(name, changes.get("image_size", fields(constructor)["image_size"]))
+        changes["stem"] = stem_for(name, image_size)
     elif changes["stem"] not in module(constructor).STEMS:
         raise ConfigError(f"model.stem={changes['stem']}: {name} has {', '.join(module(constructor).STEMS)}")
+    elif not fits(name, changes["stem"], image_size):
+        smallest = module(constructor).STEMS[changes["stem"]]
+        raise ConfigError(
+            f"model.stem={changes['stem']}: {name} so takes {smallest} pixels or more; these are {image_size}"
+        )
     return constructor(**changes)
 
 
