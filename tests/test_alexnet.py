@@ -1,29 +1,14 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from cnn_jax import presets
 from cnn_jax.config import ConfigError
-from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
 from cnn_jax.models.macs import count_macs
+from tests.networks import drawn, traced
 
 FAMILY = ("alexnet", "alexnet_owt")
-
-
-def traced(name, size=None, channels=3, **changes):
-    """Shapes of the logits, of the endpoints and of the variables, for two images."""
-    model = build(name, **changes)
-    size = size or model.image_size
-    (logits, endpoints), variables = jax.eval_shape(
-        lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, size, size, channels)))
-    )
-    return logits.shape, {name: endpoint.shape[1:] for name, endpoint in endpoints.items()}, variables
-
-
-def drawn(model, x):
-    return initialize(model, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, jnp.float32))
 
 
 @pytest.fixture(scope="module")

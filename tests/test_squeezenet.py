@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,23 +9,16 @@ from cnn_jax.config import ConfigError
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
 from cnn_jax.models.macs import count_macs
+from tests import networks
 
-
-def traced(size=None, channels=3, **changes):
-    """Shapes of the logits, of the endpoints and of the variables, for two images."""
-    model = build("squeezenet1_1", **changes)
-    size = size or model.image_size
-    (logits, endpoints), variables = jax.eval_shape(
-        lambda: model.init_with_output(jax.random.key(0), jnp.zeros((2, size, size, channels)))
-    )
-    return logits.shape, {name: endpoint.shape[1:] for name, endpoint in endpoints.items()}, variables
+traced = partial(networks.traced, "squeezenet1_1")
 
 
 @pytest.fixture(scope="module")
 def small():
     model = build("squeezenet1_1", num_classes=10, width=8, image_size=16)
     x = np.random.default_rng(0).standard_normal((2, 16, 16, 3), np.float32)
-    return model, initialize(model, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, jnp.float32)), x
+    return model, networks.drawn(model, x), x
 
 
 def test_published_parameter_count_and_macs():
