@@ -6,6 +6,7 @@ import pytest
 from cnn_jax import config as config_lib
 from cnn_jax import presets
 from cnn_jax.config import Config, ConfigError, override
+from cnn_jax.config.checks import CHOICES
 
 
 def test_override_parses_each_kind_of_field():
@@ -80,12 +81,19 @@ def test_differences_name_the_fields():
     ]
 
 
+def test_none_is_the_networks_own_but_where_it_is_a_choice():
+    changed = override(Config(), ["model.width=none", "model.normalization=none"])
+    assert (changed.model.width, changed.model.normalization) == (None, "none")
+
+
 def test_every_field_changes_the_fingerprint():
-    base = Config()
+    base = override(Config(), ["data.validation=10"])  # or patience could not be set
     seen = {config_lib.fingerprint(base)}
     for path, value in config_lib.flatten(base).items():
         other = {
             "flip": False,
+            "decoupled": True,
+            "half": True,
             "scan": True,
             "nesterov": True,
             "bn_group": 32,
@@ -94,7 +102,7 @@ def test_every_field_changes_the_fingerprint():
             "std": (0.5,),
             "dtype": "bfloat16",
         }
-        choices = config_lib.CHOICES.get(path)
+        choices = CHOICES.get(path)
         leaf = path.rpartition(".")[2]
         if choices:
             changed = next(choice for choice in choices if choice != value)
@@ -105,8 +113,9 @@ def test_every_field_changes_the_fingerprint():
                 f"{value}x" if isinstance(value, str) else value / 2 if isinstance(value, float) and value else 0.1
             )
             changed = value + 1 if isinstance(value, int) else changed
-        seen.add(config_lib.fingerprint(config_lib.change(base, path, changed)))
-    assert len(seen) == 1 + len(config_lib.flatten(base))
+        digest = config_lib.fingerprint(config_lib.change(base, path, changed))
+        assert digest not in seen, path
+        seen.add(digest)
 
 
 def test_presets_hold_the_papers_recipe():

@@ -55,6 +55,15 @@ def make_state(variables: dict[str, Any], optimizer: optax.GradientTransformatio
     )
 
 
+def gradients(task: Task, variables: dict[str, Any], batch: Any, key: jax.Array) -> tuple[Any, Any]:
+    """`(loss, (model_state, sums))`, as the task's `loss` has them, and the gradient of the loss by the parameters."""
+
+    def loss_of(params: Any) -> Any:
+        return task.loss(variables | {"params": params}, batch, key)
+
+    return jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
+
+
 def make_train_step(task: Task, optimizer: optax.GradientTransformation, axis_name: str | None) -> Callable[..., Any]:
     """`train_step(state, examples, indices, slots, key) -> state`.
 
@@ -69,15 +78,11 @@ def make_train_step(task: Task, optimizer: optax.GradientTransformation, axis_na
     ) -> TrainState:
         key = jax.random.fold_in(key, state.step)
         batch = take(examples, indices) | {"key": example_keys(key, slots)}
-
-        def loss_of(params: Any) -> Any:
-            return task.loss({"params": params, **state.model_state}, batch, key)
-
-        (loss, (model_state, sums)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (model_state, sums)), gradient = gradients(task, state.variables, batch, key)
         if axis_name is not None:
-            loss, model_state, gradients = lax.pmean((loss, model_state, gradients), axis_name)
+            loss, model_state, gradient = lax.pmean((loss, model_state, gradient), axis_name)
             sums = lax.psum(sums, axis_name)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         diverged = (state.diverged_at < 0) & ~jnp.isfinite(loss)
         return TrainState(
             step=state.step + 1,

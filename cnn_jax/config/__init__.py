@@ -1,0 +1,130 @@
+"""One run is one frozen Config: everything that determines its numbers, and nothing else.
+
+How it is run (devices, folders, workers) is not here: the same Config gives the same numbers on all of them.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cnn_jax.config.checks import CHOICES, check
+from cnn_jax.config.fields import Config, ConfigError, Data, Loss, Model, Optim, Penalty, flatten, show
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Data",
+    "Loss",
+    "Model",
+    "Optim",
+    "Penalty",
+    "change",
+    "check",
+    "differences",
+    "fingerprint",
+    "flatten",
+    "from_dict",
+    "near",
+    "override",
+    "to_dict",
+]
+
+
+def override(config: Config, assignments: Iterable[str]) -> Config:
+    """`override(config, ["steps=100", "optim.learning_rate=0.05"])`; raises ConfigError on a wrong name or value.
+
+    The config is checked when all are made, so that no order of them is refused for what it passes through.
+    """
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set={assignment}: write it as field=value, for instance optim.learning_rate=0.05")
+        config = _change(config, path.split("."), text, path)
+    return check(config)
+
+
+def change(config: Config, path: str, value: Any) -> Config:
+    """The config with one field, named by its dotted path, replaced; text is parsed as the field's type."""
+    return check(_change(config, path.split("."), value, path))
+
+
+def _change(node: Any, path: Sequence[str], value: Any, full_path: str) -> Any:
+    name, *rest = path
+    types = typing.get_type_hints(type(node))
+    if name not in types or bool(rest) != dataclasses.is_dataclass(types[name]):
+        raise ConfigError(f"unknown config field {full_path!r}; {near(full_path, flatten(Config()))}")
+    if rest:
+        return dataclasses.replace(node, **{name: _change(getattr(node, name), rest, value, full_path)})
+    return dataclasses.replace(
+        node, **{name: _parse(value, types[name], full_path) if isinstance(value, str) else value}
+    )
+
+
+def _parse(text: str, kind: Any, path: str) -> Any:
+    kinds = set(typing.get_args(kind)) or {kind}
+    if type(None) in kinds and text.lower() == "none" and "none" not in CHOICES.get(path, ()):
+        return None
+    try:
+        if typing.get_origin(kind) is tuple:
+            item = typing.get_args(kind)[0]
+            return tuple(item(value) for value in text.split(",") if value)
+        if bool in kinds:
+            return {"true": True, "false": False}[text.lower()]
+        if {int, str} <= kinds:
+            return int(text) if text.lstrip("-").isdigit() else text
+        (kind,) = kinds - {type(None)}
+        return kind(text)
+    except (ValueError, KeyError) as error:
+        name = kind.__name__ if isinstance(kind, type) else str(kind)
+        raise ConfigError(f"{path}={text}: not a {name}") from error
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`did you mean ...` with the near matches of `name`, or all the choices where nothing is near."""
+    known = list(known)
+    leaves = {choice.rpartition(".")[2]: choice for choice in known}
+    matches = difflib.get_close_matches(name, known) or [
+        leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves)
+    ]
+    return f"did you mean {' or '.join(matches)}?" if matches else f"choose from {', '.join(known)}"
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as JSON knows it: nested dicts, tuples as lists."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """The inverse of `to_dict`; raises ConfigError on an unknown or missing field."""
+
+    def build(cls: Any, values: dict[str, Any], prefix: str) -> Any:
+        types = typing.get_type_hints(cls)
+        for name in values.keys() ^ types.keys():
+            raise ConfigError(f"config field {prefix}{name} is {'missing' if name in types else 'unknown'}")
+        built = {}
+        for name, value in values.items():
+            if dataclasses.is_dataclass(types[name]):
+                value = build(types[name], value, f"{prefix}{name}.")
+            built[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**built)
+
+    return check(build(Config, values, ""))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`["optim.learning_rate: 0.1 there, 0.05 here", ...]` between two configs as `to_dict` gives them."""
+    old, new = flatten(old), flatten(new)
+    return [
+        f"{path}: {show(old.get(path, 'absent'))} there, {show(new.get(path, 'absent'))} here"
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
+    ]
+
+
+def fingerprint(config: Config) -> str:
+    """Eight hexadecimal digits that change with any field."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,80 @@
+"""What the values of a Config can be."""
+
+from cnn_jax.config.fields import Config, ConfigError, flatten, show
+
+CHOICES = {
+    "model.shortcut_option": ("A", "B", "C"),
+    "model.zero_channels": ("after", "each_side"),
+    "model.stride_in": ("1x1", "3x3"),
+    "model.output": ("rbf", "dense"),
+    "loss.criterion": ("cross_entropy", "map"),
+    "optim.decayed": ("kernels", "all"),
+    "model.activation": ("relu", "tanh", "scaled_tanh", "sigmoid"),
+    "model.normalization": ("none", "lrn", "bn"),
+    "model.pooling": ("max", "mean", "overlapping", "strided", "trainable"),
+    "model.padding_mode": ("zero", "symmetric", "circular", "valid"),
+    "penalty.form": ("loss", "proximal"),
+    "penalty.penalized": ("kernels", "all"),
+    "dtype": ("float32", "bfloat16"),
+}
+POSITIVE = (
+    "batch_size",
+    "steps",
+    "evaluations",
+    "model.image_size",
+    "model.width",
+    "data.average_pool",
+    "loss.rubbish_penalty",
+    "optim.learning_rate",
+    "optim.warmup_learning_rate",
+)
+NOT_NEGATIVE = (
+    "seed",
+    "patience",
+    "data.validation",
+    "data.train_examples",
+    "data.pad",
+    "data.canvas",
+    "optim.weight_decay",
+    "loss.auxiliary_weight",
+    "penalty.l1",
+    "penalty.l2",
+    "penalty.max_norm",
+)
+FRACTION = ("optim.warmup", "optim.momentum", "model.bn_momentum", "model.dropout", "loss.label_smoothing")
+
+
+def check(config: Config) -> Config:
+    """The config itself; raises ConfigError where a value cannot be."""
+    values = {path: value for path, value in flatten(config).items() if value is not None}
+    for path, choices in CHOICES.items():
+        if path in values and values[path] not in choices:
+            raise ConfigError(f"{path}={values[path]}: choose from {', '.join(choices)}")
+    for path in filter(values.__contains__, POSITIVE):
+        if not values[path] > 0:
+            raise ConfigError(f"{path}={values[path]}: must be above 0")
+    for path in filter(values.__contains__, NOT_NEGATIVE):
+        if not values[path] >= 0:
+            raise ConfigError(f"{path}={values[path]}: must not be negative")
+    for path in filter(values.__contains__, FRACTION):
+        if not 0 <= values[path] < 1:
+            raise ConfigError(f"{path}={values[path]}: must be at least 0 and below 1")
+    boundaries = config.optim.boundaries
+    if list(boundaries) != sorted(set(boundaries)) or not all(0 < boundary < 1 for boundary in boundaries):
+        raise ConfigError(
+            f"optim.boundaries={show(boundaries)}: must be rising fractions of the steps, between 0 and 1"
+        )
+    if boundaries and config.optim.warmup > boundaries[0]:
+        raise ConfigError(f"optim.warmup={config.optim.warmup}: must end before the first of optim.boundaries")
+    if not all(deviation > 0 for deviation in config.data.std):
+        raise ConfigError(f"data.std={show(config.data.std)}: must be above 0")
+    group = config.model.bn_group
+    if isinstance(group, str) and group not in ("global", "device"):
+        raise ConfigError(f"model.bn_group={group}: choose from global, device, or a number of examples")
+    if isinstance(group, int) and (group < 1 or config.batch_size % group):
+        raise ConfigError(f"batch_size={config.batch_size} is not a multiple of model.bn_group={group}")
+    if config.loss.label_smoothing and config.loss.criterion != "cross_entropy":
+        raise ConfigError("loss.label_smoothing is of loss.criterion=cross_entropy; leave one out")
+    if config.patience and not config.data.validation:
+        raise ConfigError(f"patience={config.patience} looks at validation errors: set data.validation (--validation)")
+    return config

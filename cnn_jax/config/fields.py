@@ -1,0 +1,167 @@
+"""The fields of a Config, with every default."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; the message is one line and names the setting and the choices."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network and its own settings; None is the network's own value, `models.complete` puts it in its place.
+
+    What a family does not have stays None, and is an error if set.
+    """
+
+    name: str = "resnet20"
+    image_size: int | None = None
+    """Pixels a side of the images it is built for; None is what it is given."""
+    stem: str | None = None
+    """How it begins and pools: paper, or what smaller images ask for (see its class); None is by image_size."""
+    width: int | None = None
+    """Channels of the first stage; all others are in proportion."""
+    shortcut_option: str | None = None
+    """Where the shape changes, A pads with zero channels and B projects by a 1x1 convolution; C projects everywhere."""
+    zero_channels: str | None = None
+    """Where option A puts its zero channels: after, or half on each_side."""
+    stride_in: str | None = None
+    """Which convolution of a bottleneck has the stride: 1x1 (v1, the paper's) or 3x3 (v1.5)."""
+    bn_group: int | str | None = None
+    """Examples that share batch-norm statistics: global (the whole batch), device (one device's share), or a number."""
+    bn_momentum: float | None = None
+    dropout: float | None = None
+    """Probability that a unit is dropped."""
+    output: str | None = None
+    """LeNet-5's last layer: rbf (the paper's) or dense."""
+    initialization: str | None = None
+    """How parameters begin: one of layers.initializers.INITIALIZATIONS."""
+    activation: str | None = None
+    """The nonlinearity: relu, tanh, scaled_tanh or sigmoid."""
+    normalization: str | None = None
+    """What its convolutions are followed by: none, lrn (local response) or bn (batch normalisation)."""
+    pooling: str | None = None
+    """How maps are made smaller: max, mean, overlapping (max, 3x3 of stride 2), strided (a 3x3 convolution of stride 2
+    in its place), or trainable (LeNet-5's)."""
+    padding_mode: str | None = None
+    """What convolutions find beyond the edge: zero, symmetric, circular, or valid, where they stay inside."""
+    scan: bool | None = None
+    """Blocks of a stage after its first are one compiled block, scanned: it bounds compile time. For accelerators; slow
+    on CPU. It changes the numbers by rounding alone."""
+
+
+@dataclass(frozen=True)
+class Data:
+    name: str = "cifar10"
+    validation: int = 0
+    """Training examples held out as the validation split."""
+    train_examples: int = 0
+    """How many of the training examples there are to learn from, drawn by the seed, fewer among more; 0 is all."""
+    average_pool: int = 1
+    """Pixels a side of the squares whose averages the network sees; 1 is the image itself."""
+    canvas: int = 0
+    """Pixels a side of the black canvas on which each image is centred; 0 is no canvas."""
+    mean: tuple[float, ...] = ()
+    """What is subtracted from images in [0, 1], a number a channel or one for all; none is the mean training image."""
+    std: tuple[float, ...] = ()
+    """What they are then divided by, likewise; none is 1."""
+    pad: int = 4
+    """Pixels of padding before the random crop back to size; 0 is no crop."""
+    flip: bool = True
+
+
+@dataclass(frozen=True)
+class Optim:
+    learning_rate: float = 0.1
+    boundaries: tuple[float, ...] = (0.5, 0.75)
+    """Where the learning rate drops, as fractions of the steps."""
+    factor: float = 0.1
+    """What the learning rate is multiplied by at each boundary."""
+    warmup: float = 0.0
+    """The fraction of the steps run at warmup_learning_rate."""
+    warmup_learning_rate: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    rate_inside: bool = False
+    """Where the learning rate stands: inside the momentum, v := momentum v + rate g, w := w - v, as AlexNet and Caffe
+    have it, or outside, v := momentum v + g, w := w - rate v. The two differ after the rate has changed."""
+    weight_decay: float = 1e-4
+    """Decay of the weights: weight_decay * w is added to the gradient, which is the penalty weight_decay / 2 w^2."""
+    decoupled: bool = False
+    """Whether decay is kept out of gradient and momentum: rate * weight_decay * w is taken from w in each step
+    (Loshchilov & Hutter 2019)."""
+    decayed: str = "kernels"
+    """What decays: kernels, or all parameters (batch norm and biases too)."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    criterion: str = "cross_entropy"
+    """cross_entropy, or map (maximum a posteriori, LeCun et al. 1998, eq. 9)."""
+    rubbish_penalty: float = 1.0
+    """map: j of eq. 9, the penalty of being of no class; it bounds how far wrong classes are pushed away."""
+    auxiliary_weight: float = 0.3
+    """What the cross entropy of each auxiliary head counts (Szegedy et al. 2015, Section 5)."""
+    label_smoothing: float = 0.0
+    """cross_entropy: how much of each training label is spread evenly over all classes (Szegedy et al. 2016, 7)."""
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What large weights cost: l1 |w| + l2 w^2, summed over the weights; both is the elastic net."""
+
+    l1: float = 0.0
+    """lambda of lambda |w|."""
+    l2: float = 0.0
+    """lambda of lambda w^2."""
+    half: bool = False
+    """Whether the second is lambda / 2 w^2, whose gradient is lambda w."""
+    form: str = "loss"
+    """loss, a term of the loss, or proximal: the proximal map after each step, which makes weights exactly zero."""
+    max_norm: float = 0.0
+    """The longest that a unit's incoming weights may be, as one vector (Srivastava et al. 2014, 5.1); 0 is no bound."""
+    penalized: str = "kernels"
+    """What all this is of: kernels, or all parameters (max_norm is of kernels alone)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    model: Model = field(default_factory=Model)
+    data: Data = field(default_factory=Data)
+    optim: Optim = field(default_factory=Optim)
+    loss: Loss = field(default_factory=Loss)
+    penalty: Penalty = field(default_factory=Penalty)
+    batch_size: int = 128
+    steps: int = 64_000
+    evaluations: int = 164
+    """How often the splits are evaluated, evenly spread over the steps; the last time at the last step."""
+    patience: int = 0
+    """Evaluations without a lower validation error after which training stops, and goes back to it; 0 is never."""
+    dtype: str = "float32"
+    """Compute type: float32 or bfloat16. Parameters, statistics and the loss are float32."""
+    seed: int = 0
+    init_from: str = ""
+    """Folder of a converted checkpoint or a run, whose variables are the initial ones; empty is drawn by the seed."""
+    init_digest: str = ""
+    """Of those variables; filled in when the config is resolved."""
+
+    @property
+    def evaluated_steps(self) -> frozenset[int]:
+        """The numbers of steps taken at which the run is evaluated."""
+        return frozenset(-(-part * self.steps // self.evaluations) for part in range(1, self.evaluations + 1))
+
+
+def flatten(config: Config | dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"optim.learning_rate": 0.1, ...}`, one entry a field."""
+    values = config if isinstance(config, dict) else dataclasses.asdict(config)
+    flat = {}
+    for name, value in values.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def show(value: Any) -> str:
+    """A value as a user writes it."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
