@@ -16,10 +16,10 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from cnn_jax import config as config_lib
-from cnn_jax.config import Config, Optim
+from cnn_jax.config import Config, Optim, Penalty
 from cnn_jax.data import Dataset
 from cnn_jax.data.batches import training_indices
-from cnn_jax.train import devices, optimizer, record
+from cnn_jax.train import devices, optimizer, penalties, record
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.evaluate import evaluate, means
@@ -71,9 +71,9 @@ class Program(NamedTuple):
 
 
 @devices.cached(2)
-def make_program(task: Task, optim: Optim, steps: int, layout: Layout) -> Program:
-    sgd = optimizer.make(optim, steps)
-    train_step = make_train_step(task, sgd, layout.axis_name)
+def make_program(task: Task, optim: Optim, penalty: Penalty, steps: int, layout: Layout) -> Program:
+    sgd = optimizer.make(optim, steps, penalty)
+    train_step = make_train_step(task, sgd, layout.axis_name, penalty)
     evaluate_step = make_evaluate_step(task.evaluate, layout.axis_name)
     return Program(
         sgd,
@@ -117,7 +117,7 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         if finished is not None:
             return finished
         session = Session(folder, config, dataset, options.layout, options.command)
-        program = make_program(task, config.optim, config.steps, options.layout)
+        program = make_program(task, config.optim, config.penalty, config.steps, options.layout)
         splits = on_devices(dataset, options.layout)
         state = initial_state(program, task, config, dataset)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -125,8 +125,8 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         with Checkpoints(folder, config) as checkpoints, receiving as signals:
             start, state = checkpoints.restore(state) or (0, state)
             record.keep_metrics(folder, start, config.evaluated_steps)
-            decayed = optimizer.decay_table(state.params, config.optim).splitlines()
-            session.update(from_step=start, to_step=start, weight_decay=decayed)
+            regularized = penalties.table(state.params, config.optim, config.penalty).splitlines()
+            session.update(from_step=start, to_step=start, regularized=regularized)
             (folder / "failure.json").unlink(missing_ok=True)
             state = devices.replicate(options.layout, state)
             run = Training(config, folder, options, program, splits, checkpoints, session, signals, task.unit)
