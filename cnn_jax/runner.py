@@ -89,10 +89,20 @@ def load(name: str, validation: int, data_dir: str | None, download: bool) -> Da
     return data.load(name, data_dir, validation=validation, download=download)
 
 
+draw = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by side learn from
+
+
+def load_for(config: Config, data_dir: str | None, download: bool) -> Dataset:
+    """What the config learns from and is tested on; raises DataError."""
+    dataset = load(config.data.name, config.data.validation, data_dir, download)
+    count = config.data.train_examples
+    return draw(dataset, count, config.seed) if count else dataset
+
+
 def prepare(config: Config, settings: Settings) -> tuple[Task, Dataset]:
     """What a run learns and from what; runs side by side share both."""
     with PREPARING:  # or each thread would read the data for itself
-        dataset = load(config.data.name, config.data.validation, settings.data_dir, settings.download)
+        dataset = load_for(config, settings.data_dir, settings.download)
         return classification.make_task(config, dataset, settings.layout.axis_name), dataset
 
 

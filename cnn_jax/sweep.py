@@ -14,15 +14,20 @@ from cnn_jax.runner import Outcome, Settings, execute, prepare
 from cnn_jax.train import devices, record, timing
 from cnn_jax.train.devices import Layout
 
+Axes = Mapping[str | tuple[str, ...], Sequence[Any]]
 
-def grid(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Config]:
-    """Every combination, the last axis fastest: `grid(base, {"model.name": ["plain20"], "seed": [0, 1]})`."""
+
+def grid(base: Config, axes: Axes) -> list[Config]:
+    """Every combination, the last axis fastest: `grid(base, {"model.name": ["plain20"], "seed": [0, 1]})`.
+
+    An axis is a field and its values, or several fields and tuples of values they have together.
+    """
     configs = []
     for values in itertools.product(*axes.values()):
-        config = base
-        for path, value in zip(axes, values, strict=True):
-            config = config_lib.change(config, path, value)
-        configs.append(config)
+        assignments: dict[str, Any] = {}
+        for axis, value in zip(axes, values, strict=True):
+            assignments |= {axis: value} if isinstance(axis, str) else dict(zip(axis, value, strict=True))
+        configs.append(config_lib.changed(base, assignments))
     return configs
 
 
