@@ -74,7 +74,7 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
     """Runs what is not finished; one failure does not stop the others. Prints a line a run, and what failed.
 
     Raises:
-      loop.Stopped: a signal arrived; the run at hand is saved.
+      Stopped: a signal arrived; the run at hand is saved.
       RecordError: the workdir cannot be written.
     """
     runs = folders(configs, record.require_writable(workdir))
