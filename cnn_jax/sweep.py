@@ -2,9 +2,11 @@
 
 import itertools
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from cnn_jax import classification
 from cnn_jax import config as config_lib
@@ -96,6 +98,16 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
         for outcome in failed:
             print(f"  {outcome.folder.name}: {outcome.error}")
     return outcomes
+
+
+def measure(outcomes: Iterable[Outcome], measurement: Callable[[Path], dict[str, Any]], progress: bool) -> None:
+    """Writes what `measurement(folder)` gives into each finished run's measured.json, where there is none yet."""
+    todo = [
+        outcome.folder for outcome in outcomes if outcome.result and not (outcome.folder / "measured.json").exists()
+    ]
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    for folder in tqdm(todo, "measuring", unit="run", mininterval=interval, disable=not progress):
+        record.write_json(folder / "measured.json", measurement(folder))
 
 
 def describe(outcome: Outcome) -> str:

@@ -12,12 +12,12 @@ from flax import traverse_util
 from cnn_jax import evaluation
 from cnn_jax.diagnostics.blocks import block_names, make_means, unscanned
 from cnn_jax.evaluation.networks import Network
-from cnn_jax.models.residual import ConvBN
+from cnn_jax.models.residual import ConvNorm
 from cnn_jax.train.devices import Layout
 
 
 def is_layer(module: nn.Module, method: str) -> bool:
-    return isinstance(module, ConvBN) and method == "__call__" and module.name != "shortcut"
+    return isinstance(module, ConvNorm) and method == "__call__" and module.name != "shortcut"
 
 
 def deviations(

@@ -75,7 +75,8 @@ def histogram(params: Any) -> dict[str, Any]:
 def prune(variables: Any, fraction: float) -> Any:
     """The variables with that fraction of all kernels' weights, the smallest, at zero (Han et al. 2015, 3.1).
 
-    Theirs is a fraction of each layer; this is one threshold for all. https://arxiv.org/abs/1506.02626. Of equals at the threshold all go: zeros count among them.
+    Theirs is a fraction of each layer; this is one threshold for all (https://arxiv.org/abs/1506.02626). Of equals at
+    the threshold all go: zeros count among them.
     """
     magnitudes = np.sort(np.abs(np.concatenate([kernel.ravel() for kernel in kernels(variables["params"]).values()])))
     removed = round(fraction * len(magnitudes))

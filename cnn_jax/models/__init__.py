@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from cnn_jax.config import ConfigError, Model, near
@@ -85,9 +87,24 @@ def complete(model: Model, image_size: int) -> Model:
     """
     known = fields(find(model.name))
     network = build(model.name, **{"image_size": image_size} | settings(model))
+    if getattr(network, "padding_mode", "") == "valid":
+        require_room(model.name, network)
     return dataclasses.replace(
         model, **{name: getattr(network, name) for name in vars(model).keys() & known.keys() if name != "name"}
     )
+
+
+def require_room(name: str, network: Any) -> None:
+    """Raises ConfigError where the maps of a network without padding do not fit its layers, or its shortcuts."""
+    if getattr(network, "residual", False):
+        raise ConfigError(f"model.padding_mode=valid: the shortcuts of {name} need maps that keep their size")
+    size = network.image_size
+    try:
+        jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 1), jnp.float32))
+    except ValueError as error:
+        raise ConfigError(
+            f"model.padding_mode=valid: images of {size} pixels are too small for {name}: {error}"
+        ) from error
 
 
 def settings(model: Model) -> dict[str, Any]:

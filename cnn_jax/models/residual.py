@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,22 +10,41 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.conv import Conv
-from cnn_jax.layers.norm import BatchNorm
+from cnn_jax.layers.norm import BatchNorm, local_response_norm
 
 
-class ConvBN(nn.Module):
-    """A convolution and its batch normalisation."""
+class ConvNorm(nn.Module):
+    """A convolution and its normalisation: "bn", of a batch, which has the bias; "lrn", local response; or "none"."""
 
     features: int
     kernel_size: int
     stride: int
-    norm: dict[str, Any]
+    normalization: str
+    padding_mode: str
+    norm: dict[str, Any]  # of BatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = Conv(self.features, self.kernel_size, self.stride, dtype=self.norm["dtype"], name="conv")(x)
-        return BatchNorm(**self.norm, name="bn")(x, train=train)
+        x = Conv(
+            self.features,
+            self.kernel_size,
+            self.stride,
+            padding_mode=self.padding_mode,
+            use_bias=self.normalization != "bn",
+            dtype=self.norm["dtype"],
+            name="conv",
+        )(x)
+        if self.normalization == "bn":
+            return BatchNorm(**self.norm, name="bn")(x, train=train)
+        return local_response_norm(x) if self.normalization == "lrn" else x
+
+
+def layers_of(network: Any) -> Callable[..., ConvNorm]:
+    """The `ConvNorm` of features, kernel size and stride that a network's own fields ask for."""
+    norm = dict(group=network.bn_group, momentum=network.bn_momentum, axis_name=network.axis_name, dtype=network.dtype)
+    return partial(ConvNorm, normalization=network.normalization, padding_mode=network.padding_mode, norm=norm)
 
 
 class Block(nn.Module):
@@ -34,19 +54,21 @@ class Block(nn.Module):
     stride: int
     shortcut: str | None  # None (plain), "A" (zero channels), "B" (projection) or "C" (projection, everywhere)
     zero_channels: str
-    norm: dict[str, Any]
+    layer: Callable[..., ConvNorm]  # of features, kernel size and stride
+    activation: str = "relu"
     bottleneck: bool = False
     stride_in: str = "1x1"
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         first, *others = self.layers()
-        y = ConvBN(*first, self.norm, name="conv1")(x, train=train)
+        activate = ACTIVATIONS[self.activation]
+        y = self.layer(*first, name="conv1")(x, train=train)
         for index, layer in enumerate(others, start=2):
-            y = ConvBN(*layer, self.norm, name=f"conv{index}")(nn.relu(y), train=train)
+            y = self.layer(*layer, name=f"conv{index}")(activate(y), train=train)
         if self.shortcut is not None:
             y = y + self.bypass(x, y.shape, train)
-        return nn.relu(y)
+        return activate(y)
 
     def layers(self) -> tuple[tuple[int, int, int], ...]:
         """(features, kernel size, stride) of each convolution."""
@@ -57,7 +79,7 @@ class Block(nn.Module):
 
     def bypass(self, x: jax.Array, shape: tuple[int, ...], train: bool) -> jax.Array:
         if self.shortcut == "C" or (self.shortcut == "B" and x.shape != shape):
-            return ConvBN(shape[-1], 1, self.stride, self.norm, name="shortcut")(x, train=train)
+            return self.layer(shape[-1], 1, self.stride, name="shortcut")(x, train=train)
         x = x[:, :: self.stride, :: self.stride]
         new = shape[-1] - x.shape[-1]
         before = new // 2 if self.zero_channels == "each_side" else 0

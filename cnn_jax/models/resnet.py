@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from cnn_jax.layers.activations import ACTIVATIONS
+from cnn_jax.layers.dropout import Dropout
 from cnn_jax.layers.initializers import INITIALIZERS
 from cnn_jax.layers.pool import global_mean_pool, max_pool
-from cnn_jax.models.residual import Block, ConvBN, stage
+from cnn_jax.models.residual import Block, layers_of, stage
 
 # Table 1. depth: (blocks of conv2_x, conv3_x, conv4_x and conv5_x, whether they are bottlenecks)
 IMAGENET = {
@@ -45,6 +47,10 @@ class ImageNetResNet(nn.Module):
       stride_in: the convolution of a bottleneck that has the stride, "1x1" (the paper's, v1) or "3x3" (v1.5,
         torchvision); networks without bottlenecks, 18 and 34, are the same with either.
       bn_group, bn_momentum, axis_name: see BatchNorm.
+      normalization: "bn", or what is to be studied in its place: "lrn" or "none", see ConvNorm.
+      activation: one of ACTIVATIONS.
+      padding_mode: see Conv; not "valid".
+      dropout: probability that a mean of the last maps is dropped; the paper has none.
       initialization: see INITIALIZATIONS.
       dtype: compute type.
       scan: see CifarResNet.
@@ -63,6 +69,10 @@ class ImageNetResNet(nn.Module):
     stride_in: str = "1x1"
     bn_group: int | str = "global"
     bn_momentum: float = 0.9
+    normalization: str = "bn"
+    activation: str = "relu"
+    padding_mode: str = "zero"
+    dropout: float = 0.0
     initialization: str = "he"
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -70,21 +80,22 @@ class ImageNetResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        norm = dict(group=self.bn_group, momentum=self.bn_momentum, axis_name=self.axis_name, dtype=self.dtype)
-        shared = dict(zero_channels=self.zero_channels, norm=norm, stride_in=self.stride_in)
-        shortcut = self.shortcut_option if self.residual else None
+        layer, activate = layers_of(self), ACTIVATIONS[self.activation]
+        shared: dict[str, Any] = dict(zero_channels=self.zero_channels, layer=layer, activation=self.activation)
+        shared |= dict(shortcut=self.shortcut_option if self.residual else None, stride_in=self.stride_in)
         stages, bottleneck = IMAGENET[self.depth]
         kernel_size, stride, pooled = BEGINNINGS[self.stem]
         endpoints = {}
-        x = nn.relu(ConvBN(self.width, kernel_size, stride, norm, name="conv1")(x, train=train))  # (B, 112, 112, 64)
-        endpoints["conv1"] = x
+        conv1 = layer(self.width, kernel_size, stride, name="conv1")
+        x = endpoints["conv1"] = activate(conv1(x, train=train))  # (B, 112, 112, 64)
         if pooled:
             x = endpoints["pool1"] = max_pool(x, 3, 2, padding=1)  # (B, 56, 56, 64)
         for index, blocks in enumerate(stages):  # (B, 56, 56, 64 | 256), ..., (B, 7, 7, 512 | 2048)
-            block = partial(Block, self.width * 2**index, shortcut=shortcut, bottleneck=bottleneck, **shared)
+            block = partial(Block, self.width * 2**index, bottleneck=bottleneck, **shared)
             x = stage(index + 1, blocks, block, 2 if index else 1, self.scan, x, train)
             endpoints[f"conv{index + 2}_x"] = x
         x = endpoints["pool5"] = global_mean_pool(x)  # (B, 512 | 2048)
+        x = Dropout(self.dropout, self.axis_name)(x, train=train)
         return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints
 
 
@@ -100,6 +111,10 @@ class CifarResNet(nn.Module):
       shortcut_option: "A", "B" or "C" of Section 3.3, see Block.
       zero_channels: option A's zeros "after" or half on "each_side".
       bn_group, bn_momentum, axis_name: see BatchNorm.
+      normalization: "bn", or what is to be studied in its place: "lrn" or "none", see ConvNorm.
+      activation: one of ACTIVATIONS.
+      padding_mode: see Conv; not "valid".
+      dropout: probability that a mean of the last maps is dropped; the paper has none.
       initialization: see INITIALIZATIONS.
       dtype: compute type.
       scan: compile a stage's blocks after its first as one, scanned over their variables, see `stack_blocks`. It keeps
@@ -118,6 +133,10 @@ class CifarResNet(nn.Module):
     zero_channels: str = "after"
     bn_group: int | str = "global"
     bn_momentum: float = 0.9
+    normalization: str = "bn"
+    activation: str = "relu"
+    padding_mode: str = "zero"
+    dropout: float = 0.0
     initialization: str = "he"
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -125,14 +144,15 @@ class CifarResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        norm = dict(group=self.bn_group, momentum=self.bn_momentum, axis_name=self.axis_name, dtype=self.dtype)
-        shared = dict(zero_channels=self.zero_channels, norm=norm)
-        shortcut = self.shortcut_option if self.residual else None
-        x = nn.relu(ConvBN(self.width, 3, 1, norm, name="conv1")(x, train=train))  # (B, 32, 32, 16)
+        layer, activate = layers_of(self), ACTIVATIONS[self.activation]
+        shared: dict[str, Any] = dict(zero_channels=self.zero_channels, layer=layer, activation=self.activation)
+        shared |= dict(shortcut=self.shortcut_option if self.residual else None)
+        x = activate(layer(self.width, 3, 1, name="conv1")(x, train=train))  # (B, 32, 32, 16)
         endpoints = {"conv1": x}
         for number in (1, 2, 3):  # (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
-            block = partial(Block, self.width * 2 ** (number - 1), shortcut=shortcut, **shared)
+            block = partial(Block, self.width * 2 ** (number - 1), **shared)
             x = stage(number, (self.depth - 2) // 6, block, 1 if number == 1 else 2, self.scan, x, train)
             endpoints[f"stage{number}"] = x
         x = endpoints["pool"] = global_mean_pool(x)  # (B, 64)
+        x = Dropout(self.dropout, self.axis_name)(x, train=train)
         return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn_jax.config import ConfigError, near
+from cnn_jax.config import ConfigError, flatten, near
 
 
 class Regularizer(NamedTuple):
@@ -92,9 +92,10 @@ def require(name: str) -> None:
         raise ConfigError(f"unknown method {name!r}; {near(name, REGULARIZERS)}")
 
 
-def recognize(config: Mapping[str, Any]) -> tuple[str, float | None]:
-    """(method, strength) of a config by its dotted fields; `other` where no one method alone makes it."""
-    own = {field: config.get(field, off) for field, off in OFF.items()}
+def recognize(config: dict[str, Any]) -> tuple[str, float | None]:
+    """(method, strength) of a config as `config.to_dict` has it; `other` where no one method alone makes it."""
+    given = flatten(config)
+    own = {field: given.get(field, off) for field, off in OFF.items()}
     own = {field: OFF[field] if value is None else value for field, value in own.items()}
     for name, method in REGULARIZERS.items():
         strength = own[method.fields[0]] if method.fields else None

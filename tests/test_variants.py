@@ -1,0 +1,122 @@
+"""Networks with one part exchanged: what changes, what does not, and what cannot be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_jax.config import ConfigError, Model
+from cnn_jax.layers.activations import ACTIVATIONS
+from cnn_jax.layers.norm import local_response_norm
+from cnn_jax.models import build, complete
+from tests.networks import drawn, traced
+
+
+def images(size, channels=1):
+    return np.random.default_rng(0).standard_normal((2, size, size, channels), np.float32)
+
+
+def names(name, size=8, **changes):
+    _, _, variables = traced(name, size, 1, num_classes=10, image_size=size, **changes)
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
+
+
+@pytest.mark.parametrize("normalization", ["none", "lrn"])
+@pytest.mark.parametrize("name", ["plain8", "resnet8", "resnet18"])
+def test_without_batch_norm_a_convolution_has_the_bias(name, normalization):
+    usual, other = names(name), names(name, normalization=normalization)
+    assert {
+        leaf.replace("bn/bias", "conv/bias") for leaf in usual if not leaf.endswith(("scale", "mean", "var"))
+    } == set(other)
+    assert all(other[leaf] == shape for leaf, shape in usual.items() if leaf in other)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_plain_net_is_its_layers_one_after_another(activation):
+    """A second implementation: convolution by XLA, no normalisation, the mean and the classifier."""
+    model = build("plain8", num_classes=10, image_size=8, width=4, normalization="none", activation=activation)
+    x = images(8)
+    variables = drawn(model, x)
+    y = x
+    layers = ["conv1", *(f"stage{s}_block1/conv{c}" for s in (1, 2, 3) for c in (1, 2))]
+    for layer in layers:
+        parameters = variables["params"]
+        for part in layer.split("/"):
+            parameters = parameters[part]
+        stride = 2 if layer in ("stage2_block1/conv1", "stage3_block1/conv1") else 1
+        padded = np.pad(y, [(0, 0), (1, 1), (1, 1), (0, 0)])
+        convolved = jax.lax.conv_general_dilated(
+            padded, parameters["conv"]["kernel"], (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        y = ACTIVATIONS[activation](convolved + parameters["conv"]["bias"].reshape(1, 1, 1, -1))
+    fc = variables["params"]["fc"]
+    expected = y.mean(axis=(1, 2)) @ fc["kernel"] + fc["bias"].reshape(1, -1)
+    np.testing.assert_allclose(model.apply(variables, x)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_lrn_stands_where_batch_norm_does():
+    model = build("plain8", num_classes=10, image_size=8, width=8, normalization="lrn")
+    none = build("plain8", num_classes=10, image_size=8, width=8, normalization="none", activation="tanh")
+    x = images(8)
+    variables = drawn(model, x)
+    _, endpoints = model.apply(variables, x)
+    before = jnp.arctanh(none.apply(variables, x)[1]["conv1"])
+    np.testing.assert_allclose(endpoints["conv1"], jax.nn.relu(local_response_norm(before)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["plain8", "resnet8", "resnet18"])
+@pytest.mark.parametrize("padding_mode", ["symmetric", "circular"])
+def test_what_padding_holds_changes_no_shape_and_some_numbers(name, padding_mode):
+    assert names(name, padding_mode=padding_mode) == names(name)
+    usual, other = (
+        build(name, num_classes=10, image_size=8, width=4, padding_mode=mode) for mode in ("zero", padding_mode)
+    )
+    variables = drawn(usual, images(8))
+    assert not np.allclose(usual.apply(variables, images(8))[0], other.apply(variables, images(8))[0])
+
+
+def test_a_circular_net_is_equivariant_to_circular_shifts():
+    """No pixel is an edge: stage 1, which has no stride, moves as the image does."""
+    model = build("resnet8", num_classes=10, image_size=8, width=4, padding_mode="circular")
+    x = images(8)
+    variables = drawn(model, x)
+    shifted = model.apply(variables, np.roll(x, (3, 2), axis=(1, 2)))[1]["stage1"]
+    np.testing.assert_allclose(shifted, jnp.roll(model.apply(variables, x)[1]["stage1"], (3, 2), (1, 2)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet18"])
+def test_dropout_drops_the_last_means_in_training_alone(name):
+    model = build(name, num_classes=10, image_size=8, width=16, dropout=0.5)
+    x = images(8)
+    variables = drawn(model, x)
+    usual = build(name, num_classes=10, image_size=8, width=16)
+    np.testing.assert_array_equal(model.apply(variables, x)[0], usual.apply(variables, x)[0])
+    draws = [
+        model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(seed)})[0][0]
+        for seed in (0, 1)
+    ]
+    assert not np.allclose(*draws)
+
+
+CANNOT = {
+    "resnet8, valid": (Model("resnet8", padding_mode="valid"), "the shortcuts of resnet8 need maps that keep their"),
+    "plain8, valid, too small": (
+        Model("plain8", padding_mode="valid"),
+        "model.padding_mode=valid: images of 8 pixels are too small for plain8",
+    ),
+    "resnet8, pooling": (Model("resnet8", pooling="max"), "resnet8 has no model.pooling"),
+}
+
+
+@pytest.mark.parametrize("case", CANNOT)
+def test_what_a_network_cannot_be_is_one_line(case):
+    model, message = CANNOT[case]
+    with pytest.raises(ConfigError, match=message) as error:
+        complete(model, 8)
+    assert "\n" not in str(error.value)
+
+
+def test_a_plain_net_without_padding_on_larger_images():
+    completed = complete(Model("plain8", padding_mode="valid"), 32)
+    assert completed.padding_mode == "valid" and completed.image_size == 32
