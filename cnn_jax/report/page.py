@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cnn_jax.report import claims, plots, tables
+from cnn_jax.report import claims, degradation, plots, tables
 from cnn_jax.report.cells import cell, cell_order, compare, dataset, label, number, reason, seed, state, unplanned
 from cnn_jax.train.record import Run, read_runs, write_atomically
 
@@ -39,7 +39,7 @@ def write(workdir: str | os.PathLike, overlay: str | os.PathLike | None = None) 
     runs = read_runs(workdir)
     figures = {"fig6": plots.fig6(runs, overlay), "error_against_depth": plots.error_against_depth(runs)}
     rows = tables.results(runs)
-    verdicts = claims.judge(runs)
+    verdicts = degradation.judge(runs)
     tables.write_csv(rows, workdir / "results.csv")
     for name, figure in figures.items():
         plots.save(figure, workdir / name)
