@@ -12,7 +12,7 @@ from functools import partial
 from absl import flags
 
 from cnn_jax.config import ConfigError, near
-from cnn_jax.report import page
+from cnn_jax.report import degradation
 from cnn_jax.report.curves import read_overlay
 from experiments import _launcher as launcher
 from experiments import _runs as runs
@@ -35,7 +35,7 @@ def main() -> int:
     names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in runs.integers("depths")]
     if FLAGS.overlay:
         read_overlay(FLAGS.overlay)  # a file that cannot be drawn is told now, not after hours of training
-    return _sweep.run(names, {}, partial(page.write, overlay=FLAGS.overlay))
+    return _sweep.run(names, {}, partial(degradation.write, overlay=FLAGS.overlay))
 
 
 if __name__ == "__main__":

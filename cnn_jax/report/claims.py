@@ -99,6 +99,13 @@ def in_percent(metric: str) -> bool:
     return "error" in metric
 
 
+def amount(value: float | None, metric: str, unit: str = "") -> str:
+    """A value of the metric in words, with the unit if it is told in percent; "–" where there is none."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.2f}{unit}" if in_percent(metric) else f"{value:.4g}"
+
+
 def rule(metric: Metric, smallest: float = SMALLEST) -> str:
     """How a comparison of the metric is judged, in words."""
     if not in_percent(metric_name(metric)):
@@ -153,10 +160,10 @@ def _outcome(
     name = metric_name(metric)
     direction = "higher" if difference > 0 else "lower"
     text = f"{_title(name)}: {a['name']} {_spread(a, name)}, {b['name']} {_spread(b, name)}; {a['name']} is "
-    text += "level with it" if difference == 0 else f"{_amount(abs(difference), name, ' points')} {direction}"
+    text += "level with it" if difference == 0 else f"{amount(abs(difference), name, ' points')} {direction}"
     if threshold is None:
         return [f"{text}, with no spread to judge it by."]
-    return [f"{text}; more than {_amount(threshold, name, ' points')} count as higher."]
+    return [f"{text}; more than {amount(threshold, name, ' points')} count as higher."]
 
 
 def _caveats(metric: Metric, groups: Sequence[Group], axes: Sequence[str]) -> list[str]:
@@ -183,9 +190,5 @@ def _title(metric: str) -> str:
 
 
 def _spread(side: dict[str, Any], metric: str) -> str:
-    spread = "" if side["sd"] is None else f"sd {_amount(side['sd'], metric, '')}, "
-    return f"{_amount(side['mean'], metric, ' %')} ({spread}n = {side['n']})"
-
-
-def _amount(value: float, metric: str, unit: str) -> str:
-    return f"{100 * value:.2f}{unit}" if in_percent(metric) else f"{value:.4g}"
+    spread = "" if side["sd"] is None else f"sd {amount(side['sd'], metric)}, "
+    return f"{amount(side['mean'], metric, ' %')} ({spread}n = {side['n']})"

@@ -1,11 +1,13 @@
-"""The claims of a degradation study: deeper plain networks train worse, deeper residual ones do not."""
+"""The degradation study: deeper plain networks train worse, deeper residual ones do not (He et al. 2016)."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cnn_jax.report.cells import cell, label
+from cnn_jax.report import page, plots, tables
+from cnn_jax.report.cells import cell, dataset, group, label
 from cnn_jax.report.claims import Group, compare
-from cnn_jax.train.record import Run
+from cnn_jax.train.record import Run, read_runs
 
 
 class Side(NamedTuple):
@@ -53,6 +55,62 @@ DEGRADATION = (
         True,
     ),
 )
+
+FIG6 = (
+    "Error against iterations, after Fig. 6 of He et al. 2016: test error solid, training error dashed, mean over "
+    "seeds with a band from the lowest to the highest seed. Training error is here the running one, over the "
+    "augmented batches since the point before. Vertical lines: changes of the learning rate."
+)
+ERROR_AGAINST_DEPTH = (
+    "Final error against depth: mean over seeds, bars of one sample standard deviation, a dot for every seed. "
+    "Training error is here exact, over the whole training split without augmentation."
+)
+SOURCE = "After He, Zhang, Ren and Sun, “Deep Residual Learning for Image Recognition”, CVPR 2016."
+NOTE = (
+    "Mean ± sample standard deviation over seeds. The paper's numbers are those of its Table 6 for CIFAR-10; "
+    "110 layers: the best of five runs (6.61 ± 0.16)."
+)
+HEADER = ("net", "seeds", "parameters", *tables.ERROR_HEADERS, "paper, test %")
+
+
+def write(workdir: str | os.PathLike, overlay: str | os.PathLike | None = None) -> str:
+    """Rebuilds the page of the study, see `page.write`, from the run folders in `workdir` alone.
+
+    `overlay` names a CSV file of published curves (`curves.read_overlay`). Raises RecordError, one line, where the
+    folder holds no run or the overlay cannot be used; nothing is written then.
+    """
+    return page.write(study(read_runs(workdir), overlay), workdir)
+
+
+def study(runs: Sequence[Run], overlay: str | os.PathLike | None = None) -> page.Study:
+    """Fig. 6, the error against depth, the table of Table 6 and the verdicts on DEGRADATION."""
+    return page.Study(
+        title="Degradation study",
+        source=SOURCE,
+        cells={label(*key): members for key, members in group(runs).items()},
+        columns=tables.COLUMNS,
+        results=tables.results(runs),
+        tables=[page.Table("Summary", HEADER, _summary(runs), NOTE)],
+        figures={
+            "fig6": (plots.fig6(runs, overlay), FIG6),
+            "error_against_depth": (plots.error_against_depth(runs), ERROR_AGAINST_DEPTH),
+        },
+        verdicts=judge(runs),
+    )
+
+
+def _summary(runs: Sequence[Run]) -> list[list[str]]:
+    """The rows of the summary, with the paper's number beside those measured on the paper's dataset alone."""
+    datasets = {dataset(run) for run in runs}
+    name = next(iter(datasets)) if len(datasets) == 1 else ""
+    out = []
+    for row in tables.summary(tables.results(runs)):
+        paper = tables.paper_test_error(name, row["kind"], row["depth"])
+        sizes = " / ".join(f"{size:,}" for size in row["parameters"])
+        errors = [tables.percent(row[error]) for error in tables.ERRORS]
+        fields = [label(row["kind"], row["depth"]), str(row["n"]), sizes, *errors]
+        out.append([*fields, "–" if paper is None else f"{100 * paper:.2f}"])
+    return out
 
 
 def judge(runs: Sequence[Run], claims: Sequence[Claim] = DEGRADATION) -> list[dict[str, Any]]:
