@@ -111,9 +111,12 @@ def _make_task(
         )
         losses, errors = loss_and_error(logits, batch["label"], objective)
         sums = {"loss": losses.sum(), "error": errors.sum(), "count": jnp.float32(len(losses))}
+        if objective.label_smoothing:
+            losses = cross_entropy(logits, batch["label"], objective.label_smoothing)
         for name, auxiliary in endpoints.items():
             if name.startswith("aux"):
-                losses = losses + objective.auxiliary_weight * loss_and_error(auxiliary, batch["label"])[0]
+                auxiliary_losses = cross_entropy(auxiliary, batch["label"], objective.label_smoothing)
+                losses = losses + objective.auxiliary_weight * auxiliary_losses
         return losses.mean(), (model_state, sums)
 
     def evaluate(variables: Any, batch: Any) -> Any:
@@ -124,6 +127,15 @@ def _make_task(
         return sums | {"count": mask.sum(dtype=jnp.float32)}
 
     return Task(init, loss, evaluate, unit="images", facts=lambda: {"macs": count_macs(model, shape)})
+
+
+def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    """In nats, (B,) float32; `smoothing` of each label is spread evenly over all classes (Szegedy et al. 2016, 7)."""
+    logits = logits.astype(jnp.float32)
+    if not smoothing:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+    labels = optax.smooth_labels(jax.nn.one_hot(label, logits.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(logits, labels)
 
 
 def loss_and_error(logits: jax.Array, label: jax.Array, objective: Loss = CROSS_ENTROPY) -> tuple[jax.Array, jax.Array]:
@@ -138,4 +150,4 @@ def loss_and_error(logits: jax.Array, label: jax.Array, objective: Loss = CROSS_
     if objective.criterion == "map":
         rubbish = jnp.full((len(logits), 1), -objective.rubbish_penalty)
         logits = jnp.concatenate([logits, rubbish], axis=-1)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, label), 1.0 - right.astype(jnp.float32)
+    return cross_entropy(logits, label), 1.0 - right.astype(jnp.float32)

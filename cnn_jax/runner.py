@@ -23,6 +23,7 @@ from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.train import devices, loop, record
 from cnn_jax.train.devices import Layout
+from cnn_jax.train.signals import Stopped, stop_signals
 from cnn_jax.train.task import Task
 
 PREPARING = threading.Lock()
@@ -89,10 +90,20 @@ def load(name: str, validation: int, data_dir: str | None, download: bool) -> Da
     return data.load(name, data_dir, validation=validation, download=download)
 
 
+draw = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by side learn from
+
+
+def load_for(config: Config, data_dir: str | None, download: bool) -> Dataset:
+    """What the config learns from and is tested on; raises DataError."""
+    dataset = load(config.data.name, config.data.validation, data_dir, download)
+    count = config.data.train_examples
+    return draw(dataset, count, config.seed) if count else dataset
+
+
 def prepare(config: Config, settings: Settings) -> tuple[Task, Dataset]:
     """What a run learns and from what; runs side by side share both."""
     with PREPARING:  # or each thread would read the data for itself
-        dataset = load(config.data.name, config.data.validation, settings.data_dir, settings.download)
+        dataset = load_for(config, settings.data_dir, settings.download)
         return classification.make_task(config, dataset, settings.layout.axis_name), dataset
 
 
@@ -112,12 +123,12 @@ def initial_parameters(config: Config, settings: Settings) -> Any:
 
 
 def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:
-    """`run_one`, a failure being recorded in failure.json; raises loop.Stopped alone."""
+    """`run_one`, a failure being recorded in failure.json; raises Stopped alone."""
     try:
         return Outcome(folder, run_one(config, folder, settings), None)
     except (ConfigError, data.DataError, record.RecordError, loop.TrainingError) as error:
         return fail(folder, str(error), None)
-    except loop.Stopped:
+    except Stopped:
         raise
     except Exception as error:  # one run's failure, out of memory for instance, must not end the others
         summary = str(error).strip().partition("\n")[0]
@@ -132,7 +143,7 @@ def fail(folder: Path, error: str, trace: str | None) -> Outcome:
 
 
 def execute(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
-    """Runs all, as the settings say, and yields each outcome when it is there. Raises loop.Stopped on a signal."""
+    """Runs all, as the settings say, and yields each outcome when it is there. Raises Stopped on a signal."""
     if settings.seeds_in_parallel:
         return on_each_device(todo, settings)
     return (in_processes if settings.workers > 1 else serial)(todo, settings)
@@ -147,11 +158,11 @@ def serial(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]
 def on_each_device(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
     """A run at a time on each device, in a thread of its own; each gives the numbers it gives alone on one device.
 
-    Raises loop.Stopped on a signal, when all runs at hand are saved.
+    Raises Stopped on a signal, when all runs at hand are saved.
     """
     places = range(len(settings.layouts))
     # Only the main thread receives signals.
-    with loop.stop_signals() as signals, ThreadPoolExecutor(len(places)) as pool:
+    with stop_signals() as signals, ThreadPoolExecutor(len(places)) as pool:
         free: SimpleQueue[Settings] = SimpleQueue()
         for place in places:
             free.put(settings._replace(place=place, progress=False, signals=signals))
@@ -159,22 +170,22 @@ def on_each_device(todo: Mapping[Path, Config], settings: Settings) -> Iterator[
         try:
             for future in as_completed(futures):
                 yield future.result()
-        except loop.Stopped:
+        except Stopped:
             pool.shutdown(cancel_futures=True)
         except BaseException:  # nobody takes the outcomes any more: what runs is to be saved, not finished
             signals.append(signal.SIGTERM)
             pool.shutdown(cancel_futures=True)
             raise
         if signals:
-            raise loop.Stopped("the runs are saved; the same command continues", signals[0])
+            raise Stopped("the runs are saved; the same command continues", signals[0])
 
 
 def attempt_on(free: "SimpleQueue[Settings]", config: Config, folder: Path) -> Outcome:
-    """`attempt` on a device that is free; raises loop.Stopped."""
+    """`attempt` on a device that is free; raises Stopped."""
     settings = free.get()
     try:
         if settings.signals:
-            raise loop.Stopped(f"{folder} was not begun", settings.signals[0])
+            raise Stopped(f"{folder} was not begun", settings.signals[0])
         return attempt(config, folder, settings)
     finally:
         free.put(settings)
@@ -189,12 +200,12 @@ class Worker(NamedTuple):
 
 
 def in_processes(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
-    """`settings.workers` runs at a time; a worker that dies fails its run alone. Raises loop.Stopped on a signal."""
+    """`settings.workers` runs at a time; a worker that dies fails its run alone. Raises Stopped on a signal."""
     queue = list(todo.items())
     quiet = settings._replace(progress=False)
     workers: dict[Connection, Worker] = {}
     try:
-        with loop.stop_signals() as signals:
+        with stop_signals() as signals:
             while queue or workers:
                 while queue and len(workers) < settings.workers:
                     worker = start(*queue.pop(0), quiet)
@@ -207,7 +218,7 @@ def in_processes(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Ou
                         workers[worker.connection] = worker
                     yield outcome
                 if signals:
-                    raise loop.Stopped("the workers saved their runs; the same command continues", signals[0])
+                    raise Stopped("the workers saved their runs; the same command continues", signals[0])
     finally:
         for worker in workers.values():
             worker.process.terminate()  # SIGTERM: it saves and ends
@@ -248,5 +259,5 @@ def serve(connection: Connection) -> None:
             return
         try:
             connection.send(attempt(config, folder, settings))
-        except loop.Stopped as stopped:
+        except Stopped as stopped:
             raise SystemExit(stopped.exit_status) from None

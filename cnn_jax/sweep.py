@@ -14,15 +14,20 @@ from cnn_jax.runner import Outcome, Settings, execute, prepare
 from cnn_jax.train import devices, record, timing
 from cnn_jax.train.devices import Layout
 
+Axes = Mapping[str | tuple[str, ...], Sequence[Any]]
 
-def grid(base: Config, axes: Mapping[str, Sequence[Any]]) -> list[Config]:
-    """Every combination, the last axis fastest: `grid(base, {"model.name": ["plain20"], "seed": [0, 1]})`."""
+
+def grid(base: Config, axes: Axes) -> list[Config]:
+    """Every combination, the last axis fastest: `grid(base, {"model.name": ["plain20"], "seed": [0, 1]})`.
+
+    An axis is a field and its values, or several fields and tuples of values they have together.
+    """
     configs = []
     for values in itertools.product(*axes.values()):
-        config = base
-        for path, value in zip(axes, values, strict=True):
-            config = config_lib.change(config, path, value)
-        configs.append(config)
+        assignments: dict[str, Any] = {}
+        for axis, value in zip(axes, values, strict=True):
+            assignments |= {axis: value} if isinstance(axis, str) else dict(zip(axis, value, strict=True))
+        configs.append(config_lib.changed(base, assignments))
     return configs
 
 
@@ -69,7 +74,7 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
     """Runs what is not finished; one failure does not stop the others. Prints a line a run, and what failed.
 
     Raises:
-      loop.Stopped: a signal arrived; the run at hand is saved.
+      Stopped: a signal arrived; the run at hand is saved.
       RecordError: the workdir cannot be written.
     """
     runs = folders(configs, record.require_writable(workdir))

@@ -11,8 +11,9 @@ from absl import app, flags, logging
 from cnn_jax.benchmark.turns import BenchmarkError
 from cnn_jax.config import ConfigError
 from cnn_jax.data import DataError
-from cnn_jax.train.loop import Stopped, TrainingError
+from cnn_jax.train.loop import TrainingError
 from cnn_jax.train.record import RecordError
+from cnn_jax.train.signals import Stopped
 from cnn_jax.weights import WeightsError
 
 FLAGS = flags.FLAGS

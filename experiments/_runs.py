@@ -1,15 +1,14 @@
 """Flags of what is trained, and what the pages make of them: a checked config for each cell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from cnn_jax import config, presets, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.models import build, cifar_depth
-from cnn_jax.runner import load
+from cnn_jax.runner import load_for
 from cnn_jax.train import devices
 from cnn_jax.train.record import require_writable
 from experiments import _network, _settings
@@ -26,7 +25,7 @@ flags.DEFINE_float("epochs", None, "Passes over the training split, in place of 
 flags.DEFINE_string("init_from", None, "Begin with the variables of a converted checkpoint or a run folder.")
 
 
-def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: Path) -> list[Config]:
+def configs(models: Sequence[str], axes: sweep.Axes, workdir: Path) -> list[Config]:
     """One checked config for each model and cell of the axes: preset, then data set flags, then axes, then --set.
 
     Raises ConfigError, DataError or RecordError on whatever is wrong, before anything runs.
@@ -44,11 +43,12 @@ def configs(models: Sequence[str], axes: Mapping[str, Sequence[Any]], workdir: P
         build(cell.model.name)
         devices.check(cell, layout)
     require_writable(workdir)
-    dataset = load(cells[0].data.name, cells[0].data.validation, FLAGS.data_dir, FLAGS.download)
+    datasets = [load_for(cell, FLAGS.data_dir, FLAGS.download) for cell in cells]
     if FLAGS.epochs is not None:
-        examples = len(dataset.splits["train"]["label"])
-        cells = [config.override(sweep.with_epochs(cell, FLAGS.epochs, examples), FLAGS.set) for cell in cells]
-    return [sweep.resolve(cell, layout, dataset) for cell in cells]
+        sizes = [len(dataset.splits["train"]["label"]) for dataset in datasets]
+        cells = [sweep.with_epochs(cell, FLAGS.epochs, size) for cell, size in zip(cells, sizes, strict=True)]
+        cells = [config.override(cell, FLAGS.set) for cell in cells]
+    return [sweep.resolve(cell, layout, dataset) for cell, dataset in zip(cells, datasets, strict=True)]
 
 
 def width(model: str) -> int | None:

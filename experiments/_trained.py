@@ -9,6 +9,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.evaluation import networks
 from cnn_jax.evaluation.networks import Network
+from cnn_jax.runner import load_for
 from cnn_jax.weights import SOURCES
 from experiments import _data, _devices
 from experiments import _launcher as launcher
@@ -44,8 +45,7 @@ def network_and_data() -> tuple[Network, Dataset, dict[str, Any]]:
             raise ConfigError(f"--{name}: a run has its own; leave it out beside --run")
     folder = launcher.path(FLAGS.run)
     config = networks.read_config(folder)
-    held_out = config.data.validation
-    dataset = data.load(config.data.name, FLAGS.data_dir, validation=held_out, download=FLAGS.download)
+    dataset = load_for(config, FLAGS.data_dir, FLAGS.download)
     network, step = networks.of_run(folder, config, dataset)
     return network, dataset, {"model": config.model.name, "run": str(folder), "step": step}
 

@@ -10,7 +10,7 @@ from absl import flags
 
 from cnn_jax import runner, sweep
 from cnn_jax.config import ConfigError
-from cnn_jax.train.optimizer import decay_table
+from cnn_jax.train import penalties
 from experiments import _launcher as launcher
 from experiments import _runs as runs
 from experiments import _settings
@@ -32,7 +32,7 @@ def main() -> None:
     workdir = launcher.path(FLAGS.workdir)
     (config,) = runs.configs([FLAGS.model], {"seed": [FLAGS.seed]}, workdir)
     folder = workdir / (FLAGS.run or sweep.run_name(config))
-    print(decay_table(runner.initial_parameters(config, settings), config.optim))
+    print(penalties.table(runner.initial_parameters(config, settings), config.optim, config.penalty))
     result = runner.run_one(config, folder, settings)
     print(f"{folder}: {sweep.describe(runner.Outcome(folder, result, None))}")
 

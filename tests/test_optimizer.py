@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from cnn_jax import presets
-from cnn_jax.config import Optim
+from cnn_jax.config import Optim, Penalty
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
-from cnn_jax.train import optimizer
+from cnn_jax.train import optimizer, penalties
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +40,18 @@ def test_a_short_run_keeps_the_proportions():
 
 @pytest.mark.parametrize(("decayed", "expected"), [("kernels", 73_872 + 640), ("all", 75_002)])
 def test_what_decays(params, decayed, expected):
-    mask = optimizer.decay_mask(params, decayed)
-    sizes = jax.tree.map(lambda leaf, decays: leaf.size * decays, params, mask)
+    sizes = jax.tree.map(lambda leaf, decays: leaf.size * decays, params, penalties.mask(params, decayed))
     assert sum(jax.tree.leaves(sizes)) == expected
 
 
 def test_the_table_shows_what_decays(params):
-    lines = optimizer.decay_table(params, Optim()).splitlines()
+    lines = penalties.table(params, Optim(), Penalty(l1=1e-5, l2=2e-4, half=True, max_norm=3)).splitlines()
     assert [line.split() for line in lines[1:]] == [
-        ["bn/bias", "7", "240", "none"],
-        ["bn/scale", "7", "240", "none"],
-        ["conv/kernel", "7", "73,872", "0.0001"],
-        ["fc/bias", "1", "10", "none"],
-        ["fc/kernel", "1", "640", "0.0001"],
+        ["bn/bias", "7", "240", "none", "none", "none"],
+        ["bn/scale", "7", "240", "none", "none", "none"],
+        ["conv/kernel", "7", "73,872", "0.0001", "1e-05", "|w|", "+", "0.0001", "w^2", "3"],
+        ["fc/bias", "1", "10", "none", "none", "none"],
+        ["fc/kernel", "1", "640", "0.0001", "1e-05", "|w|", "+", "0.0001", "w^2", "3"],
     ]
 
 

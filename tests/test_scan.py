@@ -9,7 +9,7 @@ from cnn_jax.config import Config, override
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
 from cnn_jax.models.residual import stack_blocks, unstack_blocks
-from cnn_jax.train import optimizer
+from cnn_jax.train import penalties
 
 SHAPE = (4, 8, 8, 3)
 
@@ -122,7 +122,7 @@ def test_the_same_parameters_decay():
     _, _, variables = pair("resnet20", shortcut_option="B")
     sizes = []
     for params in (variables["params"], stack_blocks(variables)["params"]):
-        mask = optimizer.decay_mask(params, "kernels")
+        mask = penalties.mask(params, "kernels")
         decayed = jax.tree.map(lambda leaf, decays: leaf.size * decays, params, mask)
         sizes.append(sum(jax.tree.leaves(decayed)))
     assert sizes[0] == sizes[1]

@@ -79,7 +79,7 @@ def digits_config(*assignments):
 def take_steps(config, dataset, layout, indices_of, state=None):
     """The state after a few steps from the given one, or from the config's own beginning."""
     task = classification.make_task(config, dataset, layout.axis_name)
-    program = loop.make_program(task, config.optim, config.steps, layout)
+    program = loop.make_program(task, config.optim, config.penalty, config.steps, layout)
     examples = loop.on_devices(dataset, layout)["train"]
     state = devices.replicate(layout, state or loop.initial_state(program, task, config, dataset))
     key = devices.replicate(layout, jax.random.key(config.seed))

@@ -28,7 +28,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
     image, label = workload.examples()
     dataset = Dataset("random", {"train": {"image": image, "label": label}}, 10, "random")
     task = classification.make_task(settings, dataset, layout.axis_name)
-    program = loop.make_program(task, settings.optim, settings.steps, layout)
+    program = loop.make_program(task, settings.optim, settings.penalty, settings.steps, layout)
     state = loop.initial_state(program, task, settings, dataset)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     splits = loop.on_devices(dataset, layout)

@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import json
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cnn_jax.config.checks import CHOICES, check
@@ -23,6 +23,7 @@ __all__ = [
     "Optim",
     "Penalty",
     "change",
+    "changed",
     "check",
     "differences",
     "fingerprint",
@@ -39,17 +40,25 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
 
     The config is checked when all are made, so that no order of them is refused for what it passes through.
     """
+    values = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals:
             raise ConfigError(f"--set={assignment}: write it as field=value, for instance optim.learning_rate=0.05")
-        config = _change(config, path.split("."), text, path)
-    return check(config)
+        values[path] = text
+    return changed(config, values)
 
 
 def change(config: Config, path: str, value: Any) -> Config:
     """The config with one field, named by its dotted path, replaced; text is parsed as the field's type."""
-    return check(_change(config, path.split("."), value, path))
+    return changed(config, {path: value})
+
+
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
+    """The config with several fields replaced, as `change` does one, and checked when all are."""
+    for path, value in values.items():
+        config = _change(config, path.split("."), value, path)
+    return check(config)
 
 
 def _change(node: Any, path: Sequence[str], value: Any, full_path: str) -> Any:

@@ -73,6 +73,10 @@ def check(config: Config) -> Config:
         raise ConfigError(f"model.bn_group={group}: choose from global, device, or a number of examples")
     if isinstance(group, int) and (group < 1 or config.batch_size % group):
         raise ConfigError(f"batch_size={config.batch_size} is not a multiple of model.bn_group={group}")
+    if config.optim.decoupled and config.optim.rate_inside:
+        raise ConfigError("optim.decoupled takes the rate outside of the momentum; leave optim.rate_inside out")
+    if config.model.scan and config.penalty.max_norm:
+        raise ConfigError("penalty.max_norm does not tell the units of scanned blocks apart; leave model.scan out")
     if config.loss.label_smoothing and config.loss.criterion != "cross_entropy":
         raise ConfigError("loss.label_smoothing is of loss.criterion=cross_entropy; leave one out")
     if config.patience and not config.data.validation:

@@ -9,10 +9,10 @@ import os
 from tensorflow_datasets.core import DatasetBuilder
 
 from cnn_jax.data import tfds
-from cnn_jax.data.dataset import DataError, Dataset, fingerprint, hold_out
+from cnn_jax.data.dataset import DataError, Dataset, draw, fingerprint, hold_out
 from cnn_jax.data.digits import Digits
 
-__all__ = ["DATASETS", "DataError", "Dataset", "load", "prepared"]
+__all__ = ["DATASETS", "DataError", "Dataset", "draw", "load", "prepared"]
 
 # Our own builders, prepared on first use without a network; every other name is TFDS's.
 DATASETS = {"digits": Digits}

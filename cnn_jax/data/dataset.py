@@ -1,7 +1,7 @@
 """What a dataset is here: named splits of uint8 images and int32 labels, whole in host memory."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,3 +54,27 @@ def hold_out(arrays: dict[str, np.ndarray], count: int) -> tuple[dict[str, np.nd
     order = np.random.RandomState(0).permutation(size)
     held, rest = np.sort(order[:count]), np.sort(order[count:])
     return {k: v[rest] for k, v in arrays.items()}, {k: v[held] for k, v in arrays.items()}
+
+
+def draw(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """The data set with `count` of its training examples, in random order; its other splits stay.
+
+    The classes have the proportions they have among all, as far as numbers allow, and the examples of a smaller count
+    are among those of a larger: what is drawn is the beginning of one order, a function of the seed.
+
+    Raises:
+      DataError: there are fewer.
+    """
+    train = dataset.splits["train"]
+    size = len(train["label"])
+    if not 1 <= count <= size:
+        raise DataError(f"train_examples={count}: {dataset.name!r} has {size} to train on")
+    order = np.random.default_rng([seed, size]).permutation(size)
+    labels = train["label"][order]
+    place = np.empty(size)  # in its class, as a fraction of the class
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    drawn = order[np.argsort(place, kind="stable")[:count]]
+    splits = dataset.splits | {"train": {name: array[drawn] for name, array in train.items()}}
+    return replace(dataset, splits=splits, fingerprint=fingerprint(splits))

@@ -22,18 +22,37 @@ KEPT = 2
 ONE_AT_A_TIME = threading.Lock()
 
 
+class LatestAndBest(checkpoint_managers.PreservationPolicy):
+    """Keeps the last KEPT checkpoints, and the best where there is one."""
+
+    def __init__(self, checkpoints: "Checkpoints"):
+        self.checkpoints = checkpoints
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        latest = checkpoint_managers.LatestN(KEPT).should_preserve(checkpoints, context=context)
+        return [
+            kept or checkpoint.step == self.checkpoints.best
+            for checkpoint, kept in zip(checkpoints, latest, strict=True)
+        ]
+
+
 class Checkpoints:
-    """The folder `checkpoints/` of a run; a context manager."""
+    """The folder `checkpoints/` of a run; a context manager.
+
+    Attributes:
+      best: the step whose checkpoint stays, however many follow it; None is none.
+    """
 
     def __init__(self, folder: Path, config: Config):
         quiet_orbax()
+        self.best: int | None = None
         self.folder = folder.absolute() / "checkpoints"
         self.config = config_lib.to_dict(config)
         self.manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=checkpoint_managers.LatestN(KEPT),
+            preservation_policy=LatestAndBest(self),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=False,
         )
@@ -74,6 +93,18 @@ class Checkpoints:
             except Exception as error:  # whatever Orbax and its file formats raise on damaged files
                 self._set_aside(step, error)
         return None
+
+    def back_to(self, step: int, like: Any) -> Any:
+        """The state as of `step`, all later checkpoints being deleted; raises RecordError where it is damaged."""
+        for later in self.manager.all_steps():
+            if later > step:
+                self.manager.delete(later)
+        restored = self.restore(like)
+        if restored is None or restored[0] != step:
+            raise RecordError(
+                f"{self.folder / str(step)}, the best network of this run, is damaged; the same command trains it again"
+            )
+        return restored[1]
 
     def _read(self, step: int, like: Any) -> Any:
         meta = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]

@@ -1,11 +1,9 @@
 """`fit`: from a Config to a finished run folder, through any number of interruptions."""
 
 import contextlib
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +14,15 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from cnn_jax import config as config_lib
-from cnn_jax.config import Config, Optim
+from cnn_jax.config import Config, Optim, Penalty
 from cnn_jax.data import Dataset
 from cnn_jax.data.batches import training_indices
-from cnn_jax.train import devices, optimizer, record
+from cnn_jax.train import devices, early_stopping, optimizer, penalties, record
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.evaluate import evaluate, means
 from cnn_jax.train.manifest import Session
+from cnn_jax.train.signals import Stopped, stop_signals
 from cnn_jax.train.step import TrainState, make_evaluate_step, make_state, make_train_step, no_sums
 from cnn_jax.train.task import Task
 
@@ -33,14 +32,6 @@ STEPS_AHEAD = 16  # that the host may be before the device: far ahead, CPU devic
 
 class TrainingError(RuntimeError):
     """A run that cannot go on; the message is one line."""
-
-
-class Stopped(Exception):
-    """SIGTERM or SIGINT arrived and the state was saved; the same command continues."""
-
-    def __init__(self, message: str, number: int):
-        super().__init__(f"{signal.Signals(number).name}: {message}")
-        self.exit_status = 128 + number
 
 
 class Options(NamedTuple):
@@ -71,9 +62,9 @@ class Program(NamedTuple):
 
 
 @devices.cached(2)
-def make_program(task: Task, optim: Optim, steps: int, layout: Layout) -> Program:
-    sgd = optimizer.make(optim, steps)
-    train_step = make_train_step(task, sgd, layout.axis_name)
+def make_program(task: Task, optim: Optim, penalty: Penalty, steps: int, layout: Layout) -> Program:
+    sgd = optimizer.make(optim, steps, penalty)
+    train_step = make_train_step(task, sgd, layout.axis_name, penalty)
     evaluate_step = make_evaluate_step(task.evaluate, layout.axis_name)
     return Program(
         sgd,
@@ -117,7 +108,7 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         if finished is not None:
             return finished
         session = Session(folder, config, dataset, options.layout, options.command)
-        program = make_program(task, config.optim, config.steps, options.layout)
+        program = make_program(task, config.optim, config.penalty, config.steps, options.layout)
         splits = on_devices(dataset, options.layout)
         state = initial_state(program, task, config, dataset)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -125,16 +116,19 @@ def fit(task: Task, config: Config, dataset: Dataset, folder: Path, options: Opt
         with Checkpoints(folder, config) as checkpoints, receiving as signals:
             start, state = checkpoints.restore(state) or (0, state)
             record.keep_metrics(folder, start, config.evaluated_steps)
-            decayed = optimizer.decay_table(state.params, config.optim).splitlines()
-            session.update(from_step=start, to_step=start, weight_decay=decayed)
+            regularized = penalties.table(state.params, config.optim, config.penalty).splitlines()
+            session.update(from_step=start, to_step=start, regularized=regularized)
             (folder / "failure.json").unlink(missing_ok=True)
             state = devices.replicate(options.layout, state)
             run = Training(config, folder, options, program, splits, checkpoints, session, signals, task.unit)
             state = train(run, state, start)
+            if config.patience:
+                best = early_stopping.best(record.read_metrics(folder))["step"]
+                state = devices.replicate(options.layout, checkpoints.back_to(best, state))
         final = evaluate(options.layout, program.evaluate_step, state.variables, splits["train"], config.batch_size)
-        session.update(to_step=config.steps)
-        result = conclude(record.read_metrics(folder), final)
-        result = record.finite({"parameters": parameters, "steps": config.steps} | task.facts() | result)
+        session.update(to_step=record.read_metrics(folder)[-1]["step"])
+        result = conclude(record.read_metrics(folder), final, config.patience)
+        result = record.finite({"parameters": parameters} | task.facts() | result)
         result["seconds"] = session.seconds
         record.write_json(folder / "result.json", result)
         return result
@@ -150,13 +144,18 @@ def begin(folder: Path, config: Config) -> dict[str, Any] | None:
     return record.read_json(folder / "result.json")
 
 
-def conclude(metrics: list[dict[str, Any]], train: dict[str, float]) -> dict[str, float]:
-    """The final errors, and those at the best evaluations, labelled as such; `train` is the exact final evaluation."""
-    last = {name: metrics[-1][name] for name in metrics[-1] if name.startswith(("test_", "validation_"))}
+def conclude(metrics: list[dict[str, Any]], train: dict[str, float], patience: int) -> dict[str, float]:
+    """The steps taken, the final errors, and those at the best evaluations, labelled as such.
+
+    With `patience` the final network is that of the lowest validation error; `steps` are those it had taken.
+    `train` is its exact evaluation.
+    """
+    final = early_stopping.best(metrics) if patience else metrics[-1]
+    errors = {name: final[name] for name in final if name.startswith(("test_", "validation_"))}
     best = {"best_test_error": min(line["test_error"] for line in metrics)}
-    if "validation_error" in last:
-        best["test_error_at_best_validation"] = min(metrics, key=lambda line: line["validation_error"])["test_error"]
-    return {f"train_{name}": value for name, value in train.items()} | last | best
+    if "validation_error" in errors:
+        best["test_error_at_best_validation"] = early_stopping.best(metrics)["test_error"]
+    return {"steps": final["step"]} | {f"train_{name}": value for name, value in train.items()} | errors | best
 
 
 class Training(NamedTuple):
@@ -180,8 +179,11 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
     slots, evaluated = np.arange(config.batch_size, dtype=np.int32), config.evaluated_steps
     count = len(jax.tree.leaves(run.splits["train"])[0])
     saved = shown = time.monotonic()
+    over = keep_best(run)
     with progress_bar(run, start) as bar, SummaryWriter(str(run.folder), purge_step=start) as events:
         for step in range(start, config.steps):
+            if over:
+                break
             indices = training_indices(count, config.batch_size, config.seed, step)
             sharded = devices.shard(layout, indices, slots)
             state = run.program.train_step(state, run.splits["train"], *sharded, key)
@@ -192,12 +194,18 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
             if taken in evaluated:
                 show(run, bar, state, taken)
                 state = record_metrics(run, state, taken, count, events)
-            if run.signals or taken == config.steps or now - saved > run.options.checkpoint_seconds:
+                over = keep_best(run)
+            if (
+                run.signals
+                or over
+                or taken in (config.steps, run.checkpoints.best)
+                or now - saved > run.options.checkpoint_seconds
+            ):
                 check_finite(run, state)
                 run.checkpoints.save(taken, state)
                 run.session.update(to_step=taken)
                 saved = now
-            if run.signals and taken < config.steps:
+            if run.signals and taken < config.steps and not over:
                 raise Stopped(f"{run.folder} is saved at step {taken}; the same command continues", run.signals[0])
     return state
 
@@ -218,6 +226,14 @@ def record_metrics(run: Training, state: TrainState, taken: int, count: int, eve
         events.add_scalar(name.replace("_", "/", 1) if name != "learning_rate" else name, line[name], taken)
     events.flush()
     return state.replace(sums=devices.replicate(run.options.layout, no_sums()))
+
+
+def keep_best(run: Training) -> bool:
+    """Has the checkpoint of the lowest validation error stay; returns whether training stops early."""
+    metrics, patience = record.read_metrics(run.folder), run.config.patience
+    if patience and metrics:
+        run.checkpoints.best = early_stopping.best(metrics)["step"]
+    return early_stopping.is_over(metrics, patience)
 
 
 def check_finite(run: Training, state: TrainState) -> None:
@@ -253,28 +269,3 @@ def show(run: Training, bar: tqdm, state: TrainState, taken: int) -> None:
     if rate:
         values[f"{run.unit}/s"] = f"{rate * run.config.batch_size:.0f}"
     bar.set_postfix(values, refresh=False)
-
-
-@contextlib.contextmanager
-def stop_signals() -> Generator[list[int]]:
-    """A list that SIGTERM or SIGINT is put in, to be looked at between steps; a second signal acts at once."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def receive(number: int, _: Any) -> None:
-        received.append(number)
-        restore()
-
-    for number in before:
-        signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        restore()

@@ -1,4 +1,4 @@
-"""Optim -> optax: the schedule, the momentum, and what decays."""
+"""Optim and Penalty -> optax: the schedule, the momentum, the decay, and where a step may end."""
 
 import bisect
 from collections.abc import Callable
@@ -8,15 +8,29 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn_jax.config import Optim
+from cnn_jax.config import Optim, Penalty
+from cnn_jax.train.penalties import NO_PENALTY, mask, max_norm, proximal
 
 
-def make(optim: Optim, steps: int) -> optax.GradientTransformation:
-    """SGD: v := momentum v + (gradient + weight_decay w), w := w - rate v, or with the rate inside the momentum."""
-    decay = optax.add_decayed_weights(optim.weight_decay, mask=lambda params: decay_mask(params, optim.decayed))
+def make(optim: Optim, steps: int, penalty: Penalty = NO_PENALTY) -> optax.GradientTransformation:
+    """SGD: v := momentum v + (gradient + weight_decay w), w := w - rate v, or with the rate inside the momentum.
+
+    Decoupled decay adds weight_decay w to v where w is moved, not to v itself. Each step then ends with the proximal
+    map of a penalty of that form, and within the bound on norms.
+    """
+    decay = optax.add_decayed_weights(optim.weight_decay, mask=lambda params: mask(params, optim.decayed))
     momentum = optax.trace(optim.momentum, optim.nesterov)
     rate = optax.scale_by_learning_rate(schedule(optim, steps))
-    return optax.chain(decay, rate, momentum) if optim.rate_inside else optax.chain(decay, momentum, rate)
+    if optim.decoupled:
+        chain = [momentum, decay, rate]
+    else:
+        chain = [decay, rate, momentum] if optim.rate_inside else [decay, momentum, rate]
+    if penalty.form == "proximal":
+        rate_at = schedule(optim, steps)
+        chain.append(proximal(penalty, lambda step: rate_at(step) / (1 - optim.momentum)))
+    if penalty.max_norm:
+        chain.append(max_norm(penalty.max_norm))
+    return optax.chain(*chain)
 
 
 def pieces(optim: Optim, steps: int) -> tuple[list[float], list[int]]:
@@ -39,27 +53,3 @@ def schedule(optim: Optim, steps: int) -> Callable[[Any], jax.Array]:
     """`learning_rate` as a function that can be traced."""
     rates, starts = map(jnp.asarray, pieces(optim, steps))
     return lambda step: rates[jnp.searchsorted(starts, step, side="right")]
-
-
-def decay_mask(params: Any, decayed: str) -> Any:
-    """True for each leaf that decays: those named kernel, or all."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: decayed == "all" or _names(path)[-1] == "kernel", params)
-
-
-def decay_table(params: Any, optim: Optim) -> str:
-    """What decays and what does not, a line for each kind of parameter."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    decays = jax.tree.leaves(decay_mask(params, optim.decayed))
-    kinds: dict[tuple[str, bool], tuple[int, int]] = {}
-    for (path, leaf), decay in zip(leaves, decays, strict=True):
-        kind = "/".join(_names(path)[-2:]), decay
-        arrays, parameters = kinds.get(kind, (0, 0))
-        kinds[kind] = arrays + 1, parameters + leaf.size
-    lines = [f"{'parameter':<20} {'arrays':>6} {'parameters':>12}  weight decay"]
-    for (kind, decay), (arrays, parameters) in kinds.items():
-        lines.append(f"{kind:<20} {arrays:>6} {parameters:>12,}  {optim.weight_decay if decay else 'none'}")
-    return "\n".join(lines)
-
-
-def _names(path: Any) -> list[str]:
-    return jax.tree_util.keystr(path, simple=True, separator="/").split("/")

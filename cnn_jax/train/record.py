@@ -4,6 +4,7 @@ config.json     what determines the numbers, complete
 metrics.jsonl   one line an evaluation; holds no clock, so a resumed run writes the very same bytes
 checkpoints/    Orbax
 result.json     the final numbers, only when the run is finished
+measured.json   what was measured of the finished network, where a study asks for more than its errors
 failure.json    why the last attempt failed, only until the run goes on
 manifest.json   what ran it: versions, devices, data, seed, command, times
 events.out.*    TensorBoard
@@ -26,7 +27,7 @@ class RecordError(ValueError):
 
 
 class Run(NamedTuple):
-    """What one run folder holds; `result` and `failure` are None where there is no such file."""
+    """What one run folder holds; `result`, `failure` and `measured` are None where there is no such file."""
 
     folder: Path
     config: dict[str, Any]
@@ -34,6 +35,7 @@ class Run(NamedTuple):
     result: dict[str, Any] | None
     failure: dict[str, Any] | None
     manifest: dict[str, Any]
+    measured: dict[str, Any] | None = None
 
 
 def read_run(folder: str | os.PathLike) -> Run:
@@ -49,6 +51,7 @@ def read_run(folder: str | os.PathLike) -> Run:
         read_json(folder / "result.json"),
         read_json(folder / "failure.json"),
         read_json(folder / "manifest.json") or {},
+        read_json(folder / "measured.json"),
     )
 
 

@@ -9,7 +9,9 @@ import optax
 from flax import struct
 from jax import lax
 
+from cnn_jax.config import Penalty
 from cnn_jax.data.augment import example_keys, take
+from cnn_jax.train.penalties import NO_PENALTY, cost
 from cnn_jax.train.task import Task
 
 SUMS = ("loss", "error", "count")
@@ -55,22 +57,30 @@ def make_state(variables: dict[str, Any], optimizer: optax.GradientTransformatio
     )
 
 
-def gradients(task: Task, variables: dict[str, Any], batch: Any, key: jax.Array) -> tuple[Any, Any]:
-    """`(loss, (model_state, sums))`, as the task's `loss` has them, and the gradient of the loss by the parameters."""
+def gradients(
+    task: Task, variables: dict[str, Any], batch: Any, key: jax.Array, penalty: Penalty = NO_PENALTY
+) -> tuple[Any, Any]:
+    """`(loss, (model_state, sums))`, as the task's `loss` has them, and the gradient of the loss by the parameters.
+
+    A penalty of the form `loss` is added to the loss, not to the sums: training errors and losses stay the task's.
+    """
 
     def loss_of(params: Any) -> Any:
-        return task.loss(variables | {"params": params}, batch, key)
+        loss, others = task.loss(variables | {"params": params}, batch, key)
+        return loss + cost(penalty, params), others
 
     return jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
 
 
-def make_train_step(task: Task, optimizer: optax.GradientTransformation, axis_name: str | None) -> Callable[..., Any]:
+def make_train_step(
+    task: Task, optimizer: optax.GradientTransformation, axis_name: str | None, penalty: Penalty = NO_PENALTY
+) -> Callable[..., Any]:
     """`train_step(state, examples, indices, slots, key) -> state`.
 
     `examples` is the whole split, on the device; `indices` (B,) says which of it are in the batch, and `slots` (B,)
     where in the whole batch each stands, so that an example draws the same random numbers on any number of devices.
     `key` is the run's; the step folds its number in, so that a resumed run goes on with the same randomness.
-    `axis_name` is the mapped axis, or None where the step sees the whole batch.
+    `axis_name` is the mapped axis, or None where the step sees the whole batch. For `penalty` see `gradients`.
     """
 
     def train_step(
@@ -78,7 +88,7 @@ def make_train_step(task: Task, optimizer: optax.GradientTransformation, axis_na
     ) -> TrainState:
         key = jax.random.fold_in(key, state.step)
         batch = take(examples, indices) | {"key": example_keys(key, slots)}
-        (loss, (model_state, sums)), gradient = gradients(task, state.variables, batch, key)
+        (loss, (model_state, sums)), gradient = gradients(task, state.variables, batch, key, penalty)
         if axis_name is not None:
             loss, model_state, gradient = lax.pmean((loss, model_state, gradient), axis_name)
             sums = lax.psum(sums, axis_name)

@@ -36,7 +36,7 @@ class Cost(NamedTuple):
 def measure(task: Task, config: Config, dataset: Dataset, layout: Layout, steps: int = 5) -> Cost:
     """Compiles, and times up to `steps` steps of training and as many of evaluation (the medians); writes nothing."""
     begun = time.perf_counter()
-    program = make_program(task, config.optim, config.steps, layout)
+    program = make_program(task, config.optim, config.penalty, config.steps, layout)
     splits = on_devices(dataset, layout)
     state = initial_state(program, task, config, dataset)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))

@@ -1,0 +1,120 @@
+"""What keeps weights small: terms of the loss, their proximal maps, a bound on norms; and what they are of."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from cnn_jax.config import Optim, Penalty
+
+Schedule = Callable[[Any], jax.Array]
+
+NO_PENALTY = Penalty()
+
+
+def cost(penalty: Penalty, params: Any) -> jax.Array:
+    """l1 |w| + l2 w^2, or with `half` l1 |w| + l2 / 2 w^2, summed over what is penalized; 0 in another form; a scalar.
+
+    At 0 the gradient of |w| is 0, so that gradient descent crosses it back and forth and seldom stays: the proximal
+    form is for zeros.
+    """
+
+    if penalty.form != "loss" or not (penalty.l1 or penalty.l2):
+        return jnp.float32(0)
+    masked = jax.tree.leaves(mask(params, penalty.penalized))
+    leaves = [leaf for leaf, penalized in zip(jax.tree.leaves(params), masked, strict=True) if penalized]
+    terms = (penalty.l1 * jnp.abs(leaf).sum() + square_coefficient(penalty) * jnp.square(leaf).sum() for leaf in leaves)
+    return sum(terms, start=jnp.float32(0))
+
+
+def square_coefficient(penalty: Penalty) -> float:
+    """What w^2 is multiplied by."""
+    return penalty.l2 / 2 if penalty.half else penalty.l2
+
+
+def proximal(penalty: Penalty, step_size: Schedule) -> optax.GradientTransformation:
+    """Has each update end at `prox` of where it was going, the minimum of the penalty and the distance from there.
+
+    prox(w) = sign(w) max(|w| - s l1, 0) / (1 + 2 s c) for l1 |w| + c w^2 and steps of size s (Parikh & Boyd 2014,
+    6.5.2 and 6.5.3, https://web.stanford.edu/~boyd/papers/prox_algs.html). What it makes zero is exactly zero.
+
+    Args:
+      penalty: the penalty; its gradient is then not to be in the updates.
+      step_size: s by the number of the step: rate / (1 - momentum), which a gradient counts in all; its fixed points
+        are then the minima of loss and penalty, whatever the momentum.
+    """
+
+    def prox(leaf: jax.Array, step: jax.Array) -> jax.Array:
+        size = step_size(step)
+        shrunk = jnp.sign(leaf) * jnp.maximum(jnp.abs(leaf) - size * penalty.l1, 0)
+        return shrunk / (1 + 2 * size * square_coefficient(penalty))
+
+    return landing(prox, lambda params: mask(params, penalty.penalized))
+
+
+def max_norm(bound: float) -> optax.GradientTransformation:
+    """Has no update end where a unit's incoming weights, one vector w, are longer than `bound`: w bound / |w| instead.
+
+    Hinton et al. 2012; Srivastava et al. 2014, 5.1 (https://jmlr.org/papers/v15/srivastava14a.html). Units are the last
+    axis of a kernel; what is no kernel is let alone.
+    """
+
+    def project(leaf: jax.Array, _: jax.Array) -> jax.Array:
+        norm = jnp.sqrt(jnp.square(leaf).sum(axis=tuple(range(leaf.ndim - 1)), keepdims=True))
+        return leaf * jnp.minimum(1, bound / jnp.maximum(norm, jnp.finfo(leaf.dtype).tiny))
+
+    return landing(project, lambda params: mask(params, "kernels"))
+
+
+def landing(
+    where: Callable[[jax.Array, jax.Array], jax.Array], which: Callable[[Any], Any]
+) -> optax.GradientTransformation:
+    """Updates after which each masked leaf w is `where(w + update, step)`; the last of a chain."""
+
+    def init(params: Any) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        def land(leaf: jax.Array, update: jax.Array, masked: bool) -> jax.Array:
+            # Exact where it is to be zero: w + (0 - w) is 0.
+            return where(leaf + update, state.count) - leaf if masked else update
+
+        updates = jax.tree.map(land, params, updates, which(params))
+        return updates, optax.ScaleByScheduleState(count=state.count + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
+def mask(params: Any, which: str) -> Any:
+    """True for each leaf meant: those named kernel, or all."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: which == "all" or _names(path)[-1] == "kernel", params)
+
+
+def table(params: Any, optim: Optim, penalty: Penalty) -> str:
+    """What decays, is penalized and is bounded, and what not: a line for each kind of parameter."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    masks = [jax.tree.leaves(mask(params, which)) for which in (optim.decayed, penalty.penalized, "kernels")]
+    kinds: dict[tuple[str, ...], tuple[int, int]] = {}
+    for (path, leaf), *masked in zip(leaves, *masks, strict=True):
+        said = ["none" if not applies else text for applies, text in zip(masked, _said(optim, penalty), strict=True)]
+        kind = "/".join(_names(path)[-2:]), *said
+        arrays, parameters = kinds.get(kind, (0, 0))
+        kinds[kind] = arrays + 1, parameters + leaf.size
+    lines = [f"{'parameter':<20} {'arrays':>6} {'parameters':>12}  {'weight decay':<16} {'penalty':<32} max norm"]
+    for (name, decay, cost, bound), (arrays, parameters) in kinds.items():
+        lines.append(f"{name:<20} {arrays:>6} {parameters:>12,}  {decay:<16} {cost:<32} {bound}")
+    return "\n".join(lines)
+
+
+def _said(optim: Optim, penalty: Penalty) -> tuple[str, str, str]:
+    """The decay, the penalty and the bound of what has them, in words."""
+    decay = f"{optim.weight_decay:g}{' decoupled' if optim.decoupled else ''}" if optim.weight_decay else "none"
+    terms = [f"{penalty.l1:g} |w|"] * (penalty.l1 > 0) + [f"{square_coefficient(penalty):g} w^2"] * (penalty.l2 > 0)
+    form = " (proximal)" if penalty.form == "proximal" else ""
+    return decay, " + ".join(terms) + form if terms else "none", f"{penalty.max_norm:g}" if penalty.max_norm else "none"
+
+
+def _names(path: Any) -> list[str]:
+    return jax.tree_util.keystr(path, simple=True, separator="/").split("/")

@@ -1,0 +1,103 @@
+"""The regularisers by name, as fields of a Config: what the regularisation study varies, one at a time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cnn_jax.config import ConfigError, near
+
+
+class Regularizer(NamedTuple):
+    """How a method is switched on.
+
+    Attributes:
+      fields: dotted fields of the config that are its strength, all the same number.
+      besides: other fields and the values that make it this method.
+      strengths: what is tried where nothing else is asked for.
+    """
+
+    fields: tuple[str, ...] = ()
+    besides: Mapping[str, Any] = {}
+    strengths: tuple[float, ...] = ()
+
+
+REGULARIZERS = {
+    "none": Regularizer(),
+    "l1": Regularizer(("penalty.l1",), {}, (1e-5, 1e-4, 1e-3, 1e-2)),
+    "l2": Regularizer(("penalty.l2",), {}, (1e-4, 1e-3, 1e-2, 1e-1)),
+    # The lecture's: lambda |w| + lambda w^2.
+    "elastic_net": Regularizer(("penalty.l1", "penalty.l2"), {}, (1e-5, 1e-4, 1e-3, 1e-2)),
+    "l1_proximal": Regularizer(("penalty.l1",), {"penalty.form": "proximal"}, (1e-5, 1e-4, 1e-3, 1e-2)),
+    "elastic_net_proximal": Regularizer(
+        ("penalty.l1", "penalty.l2"), {"penalty.form": "proximal"}, (1e-5, 1e-4, 1e-3, 1e-2)
+    ),
+    "weight_decay": Regularizer(("optim.weight_decay",), {}, (1e-4, 1e-3, 1e-2, 1e-1)),
+    "decoupled_weight_decay": Regularizer(("optim.weight_decay",), {"optim.decoupled": True}, (1e-3, 1e-2, 1e-1)),
+    "dropout": Regularizer(("model.dropout",), {}, (0.1, 0.3, 0.5)),
+    "label_smoothing": Regularizer(("loss.label_smoothing",), {}, (0.05, 0.1, 0.2)),
+    "max_norm": Regularizer(("penalty.max_norm",), {}, (1.0, 2.0, 4.0)),
+    "early_stopping": Regularizer(("patience",), {}, (3,)),
+    "augmentation": Regularizer(("data.pad",), {}, (1,)),
+}
+
+# Every field that a method sets, where it is off.
+OFF: dict[str, Any] = {
+    "penalty.l1": 0.0,
+    "penalty.l2": 0.0,
+    "penalty.form": "loss",
+    "penalty.max_norm": 0.0,
+    "optim.weight_decay": 0.0,
+    "optim.decoupled": False,
+    "model.dropout": 0.0,
+    "loss.label_smoothing": 0.0,
+    "patience": 0,
+    "data.pad": 0,
+}
+
+
+def assign(name: str, strength: float | None) -> dict[str, Any]:
+    """The fields of the method at this strength, and of all others off; None is for `none`."""
+    method = REGULARIZERS[name]
+    return OFF | dict(method.besides) | dict.fromkeys(method.fields, strength)
+
+
+def parse(names: Sequence[str], strengths: Sequence[str]) -> list[tuple[str, float | None]]:
+    """(method, strength) of each cell: the methods at their own strengths, but where `l1=1e-5,1e-4` says others.
+
+    Raises ConfigError.
+    """
+    given = {}
+    for text in strengths:
+        name, _, numbers = text.partition("=")
+        require(name)
+        if name not in names:
+            raise ConfigError(f"--strengths={text}: {name} is not among the methods, {', '.join(names)}")
+        try:
+            given[name] = tuple(
+                int(number) if number.isdecimal() else float(number) for number in numbers.split(",") if number
+            )
+        except ValueError as error:
+            raise ConfigError(f"--strengths={text}: write it as l1=1e-5,1e-4") from error
+        if not given[name] or name == "none":
+            raise ConfigError(f"--strengths={text}: write it as l1=1e-5,1e-4")
+    cells: list[tuple[str, float | None]] = []
+    for name in names:
+        require(name)
+        cells += [(name, strength) for strength in given.get(name, REGULARIZERS[name].strengths)] or [(name, None)]
+    return cells
+
+
+def require(name: str) -> None:
+    """Raises ConfigError on an unknown method."""
+    if name not in REGULARIZERS:
+        raise ConfigError(f"unknown method {name!r}; {near(name, REGULARIZERS)}")
+
+
+def recognize(config: Mapping[str, Any]) -> tuple[str, float | None]:
+    """(method, strength) of a config by its dotted fields; `other` where no one method alone makes it."""
+    own = {field: config.get(field, off) for field, off in OFF.items()}
+    own = {field: OFF[field] if value is None else value for field, value in own.items()}
+    for name, method in REGULARIZERS.items():
+        strength = own[method.fields[0]] if method.fields else None
+        if own == assign(name, strength) and strength != 0:
+            return name, strength
+    return "other", None
