@@ -13,7 +13,7 @@ from absl import flags
 
 from cnn_jax.diagnostics import study
 from cnn_jax.report import depth_diagnostics
-from cnn_jax.runner import load
+from cnn_jax.runner import load, load_for
 from cnn_jax.train import devices
 from cnn_jax.train.record import read_runs
 from experiments import _launcher as launcher
@@ -41,13 +41,12 @@ def main() -> None:
     else:
         workdir = launcher.path(FLAGS.workdir or "runs/depth_sweep")
         runs = read_runs(workdir) if not FLAGS.at_init or any(workdir.glob("*/config.json")) else []
-        data = {"data_dir": FLAGS.data_dir, "download": FLAGS.download}
         if FLAGS.at_init:
-            dataset = load(FLAGS.dataset or "digits", 0, **data)
+            dataset = load(FLAGS.dataset or "digits", 0, FLAGS.data_dir, FLAGS.download)
             begun = study.beginnings(FLAGS.at_init, integers("depths"), integers("seeds"), dataset)
             study.keep_initial(study.file(workdir), begun, dataset, FLAGS.progress)
         file = study.file(workdir)
-        study.keep_sweep(file, runs, lambda run: load(run.data.name, run.data.validation, **data), options)
+        study.keep_sweep(file, runs, lambda run: load_for(run, FLAGS.data_dir, FLAGS.download), options)
     print(depth_diagnostics.write(file))
 
 

@@ -89,9 +89,19 @@ def beginnings(
 def keep_initial(file: Path, begun: Sequence[tuple[str, Config]], dataset: Dataset, progress: bool) -> None:
     """Keeps the gradient norms of `beginnings`."""
     for kind, one in tqdm(begun, "before training", unit="net", disable=not progress):
-        about = {"kind": kind, "model": one.model.name, "config": config.to_dict(one), "dataset": dataset.fingerprint}
+        about = {"kind": kind, "model": one.model.name, "config": config.to_dict(one), **of_data(dataset)}
         name = f"{kind}-{one.model.name}-seed{one.seed}"
-        keep(file, "initial", name, about, lambda one=one: {"gradient_norms": gradient_norms(one, dataset)})
+        keep(
+            file,
+            "initial",
+            name,
+            about,
+            lambda one=one: {"gradient_norms": record.finite(gradient_norms(one, dataset))},
+        )
+
+
+def of_data(dataset: Dataset) -> dict[str, str]:
+    return {"dataset": dataset.name, "fingerprint": dataset.fingerprint}
 
 
 def keep_network(
@@ -124,12 +134,14 @@ def keep_network(
     if run is None:
         block_names(network)  # there has to be something to examine
     examined = {name: getattr(options, name) for name in ("examples", "several", "draws")}
-    identified = {"digest": digest(network.variables), "dataset": dataset.fingerprint, "options": examined}
+    identified = {"digest": digest(network.variables), **of_data(dataset), "options": examined}
     about = {"model": model, "config": run and config.to_dict(run), "depths": sorted(depths)} | identified
     errors = {f"{split}_error": (result or {}).get(f"{split}_error") for split in ("train", "test")}
 
     def compute() -> dict[str, Any]:
-        found = {} if run is None else {"gradient_norms": gradient_norms(run, dataset, network.variables)}
+        found = (
+            {} if run is None else {"gradient_norms": record.finite(gradient_norms(run, dataset, network.variables))}
+        )
         return errors | found | (of_blocks(network, dataset, options, sorted(depths)) if has_blocks(network) else {})
 
     keep(file, "networks", name, about, compute)

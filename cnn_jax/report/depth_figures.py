@@ -73,9 +73,9 @@ def geometric(values: Sequence[float]) -> float:
     return math.exp(fmean(map(math.log, values))) if all(value > 0 for value in values) else 0.0
 
 
-def decades(values: Iterable[float]) -> tuple[float, float]:
+def decades(values: Iterable[float | None]) -> tuple[float, float]:
     """Whole powers of ten around those above 0, the first and last far enough apart to be told."""
-    logarithms = [math.log10(value) for value in values if value > 0] or [0.0]
+    logarithms = [math.log10(value) for value in values if value] or [0.0]
     low, high = math.floor(min(logarithms)), math.ceil(max(logarithms))
     return 10.0**low, 10.0 ** max(high, low + 1)
 
@@ -87,7 +87,7 @@ def gradients(networks: Sequence[Net]) -> Figure:
         figure, axes = panels(networks)
         colour = colours(networks)
         for (kind, depth), members in cells(networks).items():
-            lines = [list(net.found["gradient_norms"].values()) for net in members]
+            lines = [[norm or math.nan for norm in net.found["gradient_norms"].values()] for net in members]
             style: dict[str, Any] = {"color": colour[depth], "linewidth": 1.2, "label": depth}
             band(axes[kind], lines, geometric, range(1, len(lines[0]) + 1), **style)
         for panel in axes.values():

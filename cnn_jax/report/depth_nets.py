@@ -1,12 +1,10 @@
 """The networks of diagnostics.json, and a study's table of them."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from cnn_jax.report.cells import cell_order, family, label
-from cnn_jax.train.record import Run
 
 
 class Net(NamedTuple):
@@ -21,6 +19,10 @@ class Net(NamedTuple):
     @property
     def about(self) -> dict[str, Any]:
         return self.found["about"]
+
+    @property
+    def dataset(self) -> str:
+        return self.about["dataset"]
 
 
 def nets(part: dict[str, Any]) -> list[Net]:
@@ -39,12 +41,6 @@ def having(networks: Iterable[Net], what: str) -> list[Net]:
     return [net for net in networks if net.found.get(what)]
 
 
-def as_run(net: Net, **result: float | None) -> Run:
-    """The network as a run with that result, its errors when it was trained where none is given."""
-    errors = {name: net.found.get(name) for name in ("train_error", "test_error")}
-    return Run(Path(net.name), net.about["config"] or {}, [], result or errors, None, {})
-
-
 HEADER = (
     *("net", "seed", "test error %", "without its median block", "without its worst block"),
     *("mean sd of responses", "first layer's gradient norm"),
@@ -60,6 +56,7 @@ def table(networks: Iterable[Net]) -> list[list[str]]:
         errors = [lesions["intact"], median(lesions["error"]), max(lesions["error"])] if lesions else []
         row += [f"{100 * error:.2f}" for error in errors] or ["–"] * 3
         row.append(f"{fmean(deviations.values()):.3f}" if deviations else "–")
-        row.append(f"{next(iter(gradients.values())):.2g}" if gradients else "–")
+        first = next(iter(gradients.values())) if gradients else None
+        row.append("–" if first is None else f"{first:.2g}")
         rows.append(row)
     return rows
