@@ -66,6 +66,23 @@ def test_what_is_there_is_not_computed_again(tmp_path):
     assert [found[name]["answer"] for name in ("plain8", "plain20")] == [2, 3]
 
 
+@pytest.mark.parametrize(
+    ("name", "deeper"),
+    [("plain8", [14, 110]), ("plain110", []), ("resnet8", []), ("plain18", [34]), ("vgg11", [])],
+)
+def test_plain_nets_are_built_at_the_depths_of_their_own_family(name, deeper):
+    assert study.deeper_plain(name, {"plain8", "plain110", "plain14", "resnet20", "plain18", "plain34", name}) == deeper
+
+
+def test_runs_that_are_gone_are_forgotten(tmp_path):
+    file = study.file(tmp_path)
+    study.forget(file, [])
+    for name, trained in (("plain8-a", {"seed": 0}), ("plain8-b", {"seed": 1}), ("resnet20 akamaster", None)):
+        study.keep(file, "networks", name, {"config": trained}, dict)
+    study.forget(file, ["plain8-b"])
+    assert list(json.loads(file.read_text())["networks"]) == ["plain8-b", "resnet20 akamaster"]
+
+
 def test_a_seed_draws_the_network_and_its_batch(digits_dir, tmp_path):
     digits = load("digits", digits_dir)
     begun = study.beginnings(["relu_bn"], [8], [0, 1], digits)

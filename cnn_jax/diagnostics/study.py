@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,11 +10,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from cnn_jax import classification, config, evaluation, presets
+from cnn_jax import classification, config, evaluation, models, presets
 from cnn_jax.config import Config, ConfigError, near
 from cnn_jax.data import Dataset
 from cnn_jax.diagnostics.blocks import block_names, has_blocks
-from cnn_jax.diagnostics.construction import deepen
+from cnn_jax.diagnostics.construction import deepen, obstacle
 from cnn_jax.diagnostics.gradients import gradient_norms
 from cnn_jax.diagnostics.lesions import lesions
 from cnn_jax.diagnostics.responses import deviations
@@ -91,13 +91,12 @@ def keep_initial(file: Path, begun: Sequence[tuple[str, Config]], dataset: Datas
     for kind, one in tqdm(begun, "before training", unit="net", disable=not progress):
         about = {"kind": kind, "model": one.model.name, "config": config.to_dict(one), **of_data(dataset)}
         name = f"{kind}-{one.model.name}-seed{one.seed}"
-        keep(
-            file,
-            "initial",
-            name,
-            about,
-            lambda one=one: {"gradient_norms": record.finite(gradient_norms(one, dataset))},
-        )
+        keep(file, "initial", name, about, lambda one=one: of_gradients(one, dataset))
+
+
+def of_gradients(one: Config, dataset: Dataset, variables: Any = None) -> dict[str, Any]:
+    """`gradient_norms`, None of what is not finite."""
+    return {"gradient_norms": record.finite(gradient_norms(one, dataset, variables))}
 
 
 def of_data(dataset: Dataset) -> dict[str, str]:
@@ -139,9 +138,7 @@ def keep_network(
     errors = {f"{split}_error": (result or {}).get(f"{split}_error") for split in ("train", "test")}
 
     def compute() -> dict[str, Any]:
-        found = (
-            {} if run is None else {"gradient_norms": record.finite(gradient_norms(run, dataset, network.variables))}
-        )
+        found = {} if run is None else of_gradients(run, dataset, network.variables)
         return errors | found | (of_blocks(network, dataset, options, sorted(depths)) if has_blocks(network) else {})
 
     keep(file, "networks", name, about, compute)
@@ -156,15 +153,35 @@ def keep_sweep(file: Path, runs: Sequence[Run], load: Callable[[Config], Dataset
     finished = [(run, config.from_dict(run.config)) for run in runs if run.result is not None]
     if runs and not finished:
         raise record.RecordError(f"{runs[0].folder.parent} holds no finished run")
-    plain = {trained.model.name for _, trained in finished if trained.model.name.startswith("plain")}
+    forget(file, [run.folder.name for run, _ in finished])
+    names = {trained.model.name for _, trained in finished}
     for run, trained in tqdm(finished, "trained", unit="net", disable=not options.progress):
-        dataset = load(trained)
+        dataset, name = load(trained), trained.model.name
         network, _ = networks.of_run(run.folder, trained, dataset)
-        depths = [int(name.removeprefix("plain")) for name in plain if trained.model.name in plain]
-        deeper = [depth for depth in depths if depth > network.model.depth]
+        depths = [] if obstacle(network) else deeper_plain(name, names)
         examined = options._replace(progress=False)
-        name = trained.model.name
-        keep_network(file, run.folder.name, network, dataset, examined, name, trained, run.result, deeper)
+        keep_network(file, run.folder.name, network, dataset, examined, name, trained, run.result, depths)
+
+
+def forget(file: Path, kept: Sequence[str]) -> None:
+    """Drops from the file the networks of runs that are there no longer."""
+    found = record.read_json(file)
+    if found is not None:
+        found["networks"] = {
+            name: network
+            for name, network in found["networks"].items()
+            if name in kept or not network["about"]["config"]
+        }
+        record.write_json(file, found)
+
+
+def deeper_plain(name: str, names: Iterable[str]) -> list[int]:
+    """The depths of those names that are of deeper plain nets of the same family; none of a residual net."""
+    if not name.startswith("plain"):
+        return []
+    plain = {other: models.module(models.find(other)) for other in names if other.startswith("plain")}
+    depths = [int(other.removeprefix("plain")) for other in plain if plain[other] is plain[name]]
+    return sorted(depth for depth in depths if depth > int(name.removeprefix("plain")))
 
 
 def of_blocks(network: Network, dataset: Dataset, options: Options, depths: Sequence[int]) -> dict[str, Any]:
