@@ -10,31 +10,20 @@ Here: the table and figure under experiments/results/architectures_*.
 
 from absl import flags
 
-from cnn_jax import sweep
 from cnn_jax.report import architectures
 from experiments import _launcher as launcher
-from experiments import _runs as runs
-from experiments._settings import settings
+from experiments import _sweep
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(runs)
+flags.adopt_module_key_flags(_sweep)
 FAMILIES = ["lenet5", "alexnet", "vgg11", "googlenet", "squeezenet1_1", "plain20", "resnet20", "resnet18"]
 flags.DEFINE_list("models", FAMILIES, "Networks, any of cnn_jax.models.MODELS or the CIFAR family.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
-flags.DEFINE_string("workdir", "runs/architectures", "Where the runs, the table and the figure go.")
-flags.DEFINE_bool("plan", False, "Print the grid with parameters, steps and an estimate of the time; run nothing.")
+FLAGS.set_default("workdir", "runs/architectures")
 FLAGS.set_default("width_multiplier", 0.25)
 
 
 def main() -> int:
-    workdir = launcher.path(FLAGS.workdir)
-    configs = runs.configs(FLAGS.models, {"seed": runs.integers("seeds")}, workdir)
-    if FLAGS.plan:
-        print(sweep.plan(configs, workdir, settings()))
-        return 0
-    outcomes = sweep.run(configs, workdir, settings())
-    print(architectures.write(workdir))
-    return int(any(outcome.error for outcome in outcomes))
+    return _sweep.run(FLAGS.models, {}, architectures.write)
 
 
 if __name__ == "__main__":

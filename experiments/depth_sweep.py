@@ -7,26 +7,25 @@ Paper, CIFAR-10 test error %, residual: 8.75 (20)  7.51 (32)  7.17 (44)  6.97 (5
 Here: the figure and table under experiments/results/depth_sweep.
 """
 
+from functools import partial
+
 from absl import flags
 
-from cnn_jax import sweep
 from cnn_jax.config import ConfigError, near
-from cnn_jax.report import page
+from cnn_jax.report import degradation
 from cnn_jax.report.curves import read_overlay
 from experiments import _launcher as launcher
 from experiments import _runs as runs
-from experiments._settings import settings
+from experiments import _sweep
 
 KINDS = {"plain": "plain", "residual": "resnet"}
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(runs)
+flags.adopt_module_key_flags(_sweep)
 flags.DEFINE_list("kinds", list(KINDS), "Networks: plain, residual.")
 flags.DEFINE_list("depths", ["8", "20", "44"], "Depths, each 6n+2.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds; a verdict needs three.")
-flags.DEFINE_string("workdir", "runs/depth_sweep", "Where the runs and the report go.")
 flags.DEFINE_string("overlay", None, "CSV of published curves to lay over Fig. 6.")
-flags.DEFINE_bool("plan", False, "Print the grid with parameters, steps and an estimate of the time; run nothing.")
+FLAGS.set_default("workdir", "runs/depth_sweep")
 
 
 def main() -> int:
@@ -36,14 +35,7 @@ def main() -> int:
     names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in runs.integers("depths")]
     if FLAGS.overlay:
         read_overlay(FLAGS.overlay)  # a file that cannot be drawn is told now, not after hours of training
-    workdir = launcher.path(FLAGS.workdir)
-    configs = runs.configs(names, {"seed": runs.integers("seeds")}, workdir)
-    if FLAGS.plan:
-        print(sweep.plan(configs, workdir, settings()))
-        return 0
-    outcomes = sweep.run(configs, workdir, settings())
-    print(page.write(workdir, FLAGS.overlay))
-    return int(any(outcome.error for outcome in outcomes))
+    return _sweep.run(names, {}, partial(degradation.write, overlay=FLAGS.overlay))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ Writes results.csv, fig6, error_against_depth, claims.json and report.html into 
 
 from absl import flags
 
-from cnn_jax.report import page
+from cnn_jax.report import degradation
 from experiments import _launcher as launcher
 
 FLAGS = flags.FLAGS
@@ -17,7 +17,7 @@ flags.DEFINE_string("overlay", None, "CSV of published curves to lay over Fig. 6
 
 
 def main() -> None:
-    print(page.write(launcher.path(FLAGS.workdir), FLAGS.overlay))
+    print(degradation.write(launcher.path(FLAGS.workdir), FLAGS.overlay))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from cnn_jax.report import claims
+from cnn_jax.report import claims, degradation
 from cnn_jax.train.record import Run
 
 
@@ -21,10 +21,10 @@ def cell(name, values, tests=None):
 
 
 def judge(runs):
-    return {verdict["name"]: verdict for verdict in claims.judge(runs)}
+    return {verdict["name"]: verdict for verdict in degradation.judge(runs)}
 
 
-def degradation(deep, shallow):
+def plain_nets(deep, shallow):
     """The verdict on the plain nets, of errors by seed."""
     return judge(cell("plain56", deep) + cell("plain20", shallow))["plain_degrades"]
 
@@ -43,11 +43,11 @@ def degradation(deep, shallow):
     ],
 )
 def test_the_rule(deep, shallow, verdict):
-    assert degradation(deep, shallow)["verdict"] == verdict
+    assert plain_nets(deep, shallow)["verdict"] == verdict
 
 
 def test_the_numbers_are_those_of_the_rule():
-    verdict = degradation([0.0, 0.02, 0.04], [0.01, 0.01, 0.01])
+    verdict = plain_nets([0.0, 0.02, 0.04], [0.01, 0.01, 0.01])
     assert verdict["a"] == {
         "kind": "plain",
         "depth": 56,
@@ -61,7 +61,7 @@ def test_the_numbers_are_those_of_the_rule():
 
 
 def test_two_seeds_show_the_direction():
-    verdict = degradation([0.04, 0.05], [0.01, 0.02, 0.03])
+    verdict = plain_nets([0.04, 0.05], [0.01, 0.02, 0.03])
     assert "plain-56 has 2 finished seeds; 3 are needed." in verdict["sentence"]
     assert "plain-56 is 2.50 points higher" in verdict["sentence"]
 
@@ -69,7 +69,7 @@ def test_two_seeds_show_the_direction():
 def test_all_three_claims_on_a_study_like_the_papers():
     runs = cell("plain20", [0.008] * 3, [0.095] * 3) + cell("plain56", [0.033] * 3, [0.13] * 3)
     runs += cell("resnet20", [0.004] * 3, [0.085] * 3) + cell("resnet56", [0.0004] * 3, [0.07] * 3)
-    assert [verdict["verdict"] for verdict in claims.judge(runs)] == ["PASS"] * 3
+    assert [verdict["verdict"] for verdict in degradation.judge(runs)] == ["PASS"] * 3
     twin = judge(runs)["residual_beats_its_twin"]
     assert twin["metric"] == "test_error" and twin["difference"] == pytest.approx(0.06)  # final, not best on test
 
@@ -137,7 +137,50 @@ def test_runs_of_two_datasets_are_not_compared():
 
 
 def test_claims_json_states_the_rule(tmp_path):
-    claims.write(claims.judge(cell("plain20", [0.1])), tmp_path / "claims.json")
+    claims.write(degradation.judge(cell("plain20", [0.1])), tmp_path / "claims.json")
     written = json.loads((tmp_path / "claims.json").read_text())
-    assert [verdict["claim"] for verdict in written] == [claim.text for claim in claims.DEGRADATION]
+    assert [verdict["claim"] for verdict in written] == [claim.text for claim in degradation.DEGRADATION]
     assert all("max(2 SE, 0.005)" in verdict["rule"] for verdict in written)
+
+
+def values(name, numbers, **extra):
+    """A group of finished runs with a number each that is no error."""
+    runs = [run(name, i, 0.1) for i in range(len(numbers))]
+    runs = [run_._replace(result=run_.result | {"norm": number}) for run_, number in zip(runs, numbers, strict=True)]
+    return claims.Group(name, [run_._replace(config=run_.config | extra) for run_ in runs])
+
+
+def test_a_number_that_is_no_error_is_told_plainly_and_may_have_its_own_smallest_difference():
+    few, many = values("l1", [10.0, 11.0, 12.0]), values("l2", [14.0, 14.0, 14.0])
+    verdict = claims.compare("norms", "L2's norm is higher", "norm", many, few, True)
+    assert verdict["verdict"] == "PASS" and verdict["difference"] == pytest.approx(3)
+    assert verdict["threshold"] == pytest.approx(2 / 3**0.5)
+    assert "Norm: l2 14 (sd 0, n = 3), l1 11 (sd 1, n = 3); l2 is 3 higher" in verdict["sentence"]
+    assert "%" not in verdict["sentence"] and "percent" not in verdict["rule"] and "max(2 SE, 0.005)" in verdict["rule"]
+    wide = claims.compare("norms", "L2's norm is higher", "norm", many, few, True, smallest=4)
+    assert wide["verdict"] == "FAIL" and wide["threshold"] == 4 and "max(2 SE, 4)" in wide["rule"]
+
+
+def test_a_metric_may_be_a_function_of_the_run():
+    def error_beyond_training(one):
+        return one.result["test_error"] - one.result["train_error"]
+
+    wide, narrow = (claims.Group(name, cell(name, [0.1] * 3, [test] * 3)) for name, test in (("a", 0.3), ("b", 0.2)))
+    verdict = claims.compare("gap", "a's gap is higher", error_beyond_training, wide, narrow, True)
+    assert verdict["verdict"] == "PASS" and verdict["difference"] == pytest.approx(0.1)
+    assert verdict["metric"] == "error_beyond_training" and "10.00 points higher" in verdict["sentence"]
+
+
+def test_fields_that_differ_are_told_but_for_the_studys_own():
+    a, b = values("resnet8", [1.0] * 3, width=4), values("resnet20", [2.0] * 3, width=8)
+    telling = [claims.compare("x", "x", "norm", a, b, False, axes=axes) for axes in (("model.name",), ("width",), ())]
+    differing = ["width", "model.name", "model.name, width"]
+    for verdict, names in zip(telling, differing, strict=True):
+        assert verdict["sentence"].endswith(f"The runs compared also differ in {names}.")
+    both = claims.compare("x", "x", "norm", a, b, False, axes=("model.name", "width"))
+    assert "differ" not in both["sentence"] and both["verdict"] == "PASS"
+
+
+def test_a_group_without_runs_is_named():
+    verdict = claims.compare("x", "x", "norm", claims.Group("dropout net", []), values("none", [1.0] * 3), True)
+    assert verdict["verdict"] == "NOT ENOUGH SEEDS" and verdict["sentence"].startswith("The study has no dropout net.")

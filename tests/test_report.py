@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cnn_jax.report import page, plots, tables
+from cnn_jax.report import degradation, plots, tables
 from cnn_jax.report.curves import rate_changes, read_overlay
 from cnn_jax.train.record import RecordError, read_runs
 
@@ -80,7 +80,7 @@ def test_csv_is_exact_and_leaves_out_what_is_not_finished(tmp_path):
     write_run(tmp_path, "plain", 56, 0, state="failed")
     write_run(tmp_path, "plain", 20, 0, test=0.1)
     write_run(tmp_path, "plain", 20, 2, state="unfinished")
-    tables.write_csv(tables.results(read_runs(tmp_path)), tmp_path / "results.csv")
+    tables.write_csv(tables.results(read_runs(tmp_path)), tables.COLUMNS, tmp_path / "results.csv")
     assert (tmp_path / "results.csv").read_text() == (
         "kind,depth,seed,parameters,train_error,test_error,test_error_at_best_validation,best_test_error,seconds\n"
         "plain,20,0,269722,0.05,0.1,,0.099,12.5\n"
@@ -100,9 +100,9 @@ def test_summary_has_means_and_sample_deviations(tmp_path):
 
 def test_rebuilding_gives_the_same_bytes(tmp_path):
     write_study(tmp_path, seeds=1)
-    page.write(tmp_path)
+    degradation.write(tmp_path)
     first = {name: (tmp_path / name).read_bytes() for name in WRITTEN}
-    page.write(tmp_path)
+    degradation.write(tmp_path)
     assert first == {name: (tmp_path / name).read_bytes() for name in WRITTEN}
     assert not list(tmp_path.glob(".*"))  # no temporary file stays
 
@@ -110,7 +110,7 @@ def test_rebuilding_gives_the_same_bytes(tmp_path):
 def test_page_is_whole_self_contained_and_escaped(tmp_path):
     write_study(tmp_path)
     write_run(tmp_path, "plain", 56, 3, state="failed", error='<script>alert("x")</script>')
-    text = page.write(tmp_path)
+    text = degradation.write(tmp_path)
     reader = read_page(tmp_path)
     assert reader.open == []
     assert "script" not in reader.tags and "link" not in reader.tags and "b" not in reader.tags
@@ -129,7 +129,7 @@ def test_page_is_whole_self_contained_and_escaped(tmp_path):
 def test_runs_that_cannot_be_compared_are_marked(tmp_path):
     write_run(tmp_path, "plain", 20, 0)
     write_run(tmp_path, "plain", 56, 0, dataset="digits")
-    page.write(tmp_path)
+    degradation.write(tmp_path)
     words = " ".join(read_page(tmp_path).words)
     assert "several datasets (cifar10, digits)" in words and "The runs are not comparable" in words
 
@@ -177,7 +177,7 @@ def test_fig6_makes_room_for_a_net_that_fails_to_learn(tmp_path):
 def test_small_and_partial_studies_are_drawn(tmp_path, runs):
     for net, depth, seed, state, points in runs:
         write_run(tmp_path, net, depth, seed, state=state, points=points)
-    page.write(tmp_path)
+    degradation.write(tmp_path)
     figure = plots.fig6(read_runs(tmp_path))
     assert len(figure.axes) == len(runs)
     for axes in figure.axes:
@@ -211,10 +211,10 @@ def test_a_bad_overlay_is_one_line_and_writes_nothing(tmp_path):
         "kind,depth,epoch,train_error,test_error\nplain,deep,1,1,1\n", "cannot read overlay")):  # fmt: skip
         overlay.write_text(content)
         with pytest.raises(RecordError, match=message) as caught:
-            page.write(tmp_path, overlay)
+            degradation.write(tmp_path, overlay)
         assert "\n" not in str(caught.value)
     with pytest.raises(RecordError, match="cannot read overlay"):
-        page.write(tmp_path, tmp_path / "absent.csv")
+        degradation.write(tmp_path, tmp_path / "absent.csv")
     assert not (tmp_path / "report.html").exists()
 
 

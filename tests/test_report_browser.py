@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.report import page
+from cnn_jax.report import degradation
 from tests.test_report import write_run, write_study
 
 FLAGS = (
@@ -33,7 +33,7 @@ def browse(chromium, profile, url, *flags):
 def test_the_page_in_a_browser(chromium, tmp_path):
     study = write_study(tmp_path / "study")
     write_run(study, "plain", 56, 3, state="failed", error="<script>document.title = 'taken'</script>")
-    page.write(study)
+    degradation.write(study)
     address = (study / "report.html").as_uri()
     # The wrapper measures what the browser laid out; the page itself holds no script.
     wrapper = tmp_path / "wrapper.html"

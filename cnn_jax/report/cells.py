@@ -11,8 +11,8 @@ from cnn_jax.train.record import Run
 # The order in which kinds are drawn and listed: the paper's left and right panel, then everything else by name.
 KINDS = ("plain", "residual")
 
-# Fields that a study of depth varies on purpose.
-AXES = ("model.name", "seed")
+# What a study of depth varies on purpose, beside the seed.
+AXES = ("model.name",)
 
 
 def cell(run: Run) -> tuple[str, int | None]:
@@ -112,6 +112,6 @@ def compare(runs: Sequence[Run]) -> tuple[dict[str, str], dict[str, dict[str, in
     return common, varying
 
 
-def unplanned(runs: Sequence[Run]) -> list[str]:
-    """The fields, other than the model's name and the seed, in which the runs differ."""
-    return [name for name in compare(runs)[1] if name not in AXES]
+def unplanned(runs: Sequence[Run], axes: Sequence[str] = AXES) -> list[str]:
+    """The dotted fields, other than the seed and those that the study varies on purpose, in which the runs differ."""
+    return [name for name in compare(runs)[1] if name not in axes and name != "seed"]

@@ -3,66 +3,86 @@
 import base64
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from cnn_jax.report import claims, plots, tables
-from cnn_jax.report.cells import cell, cell_order, compare, dataset, label, number, reason, seed, state, unplanned
-from cnn_jax.train.record import Run, read_runs, write_atomically
-
-FIGURES = {
-    "fig6": (
-        "Error against iterations, after Fig. 6 of He et al. 2016: test error solid, training error dashed, mean over "
-        "seeds with a band from the lowest to the highest seed. Training error is here the running one, over the "
-        "augmented batches since the point before. Vertical lines: changes of the learning rate."
-    ),
-    "error_against_depth": (
-        "Final error against depth: mean over seeds, bars of one sample standard deviation, a dot for every seed. "
-        "Training error is here exact, over the whole training split without augmentation."
-    ),
-}
+from cnn_jax.report.cells import AXES, compare, dataset, number, reason, seed, state, unplanned
+from cnn_jax.train.record import Run, write_atomically
 
 
-def write(workdir: str | os.PathLike, overlay: str | os.PathLike | None = None) -> str:
-    """Rebuilds results.csv, the figures (PNG, SVG), claims.json and report.html in `workdir`.
+class Table(NamedTuple):
+    """A table of a study as text, a line a row; `note` stands below it."""
 
-    Everything comes from the run folders in `workdir` alone, and the same folders give the same bytes. `overlay` names
-    a CSV file of published curves (`curves.read_overlay`). Raises RecordError, one line, where the folder holds no run
-    or the overlay cannot be used; nothing is written then.
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
 
-    Returns the summary and the verdicts as text for a terminal, errors in percent, and the path of the page.
+
+class Study(NamedTuple):
+    """What a page shows of a study, all of it made from the run folders alone."""
+
+    title: str
+    source: str
+    """A sentence on where the question is from."""
+    cells: Mapping[str, Sequence[Run]]
+    """The runs by the name of their cell, both in the order in which they are listed."""
+    columns: Sequence[str]
+    results: Sequence[Mapping[str, Any]]
+    """The rows of results.csv, with the columns as keys; errors as fractions."""
+    tables: Sequence[Table]
+    figures: Mapping[str, tuple[Figure, str]]
+    """Figures and captions by the name of their file."""
+    verdicts: Sequence[dict[str, Any]]
+    axes: Sequence[str] = AXES
+    """The dotted fields that the study varies on purpose, beside the seed."""
+
+
+def write(study: Study, workdir: str | os.PathLike) -> str:
+    """Writes results.csv, the figures (PNG, SVG), claims.json and report.html of the study into `workdir`.
+
+    The same study gives the same bytes. Returns the tables and the verdicts as text for a terminal, and the path of the
+    page.
     """
     workdir = Path(workdir)
-    runs = read_runs(workdir)
-    figures = {"fig6": plots.fig6(runs, overlay), "error_against_depth": plots.error_against_depth(runs)}
-    rows = tables.results(runs)
-    verdicts = claims.judge(runs)
-    tables.write_csv(rows, workdir / "results.csv")
-    for name, figure in figures.items():
+    tables.write_csv(study.results, study.columns, workdir / "results.csv")
+    for name, (figure, _) in study.figures.items():
         plots.save(figure, workdir / name)
-    claims.write(verdicts, workdir / "claims.json")
-    images = {name: (workdir / f"{name}.svg").read_bytes() for name in figures}
-    write_atomically(workdir / "report.html", render(runs, verdicts, images))
-    return f"{tables.text_summary(tables.summary(rows), verdicts)}\n{workdir / 'report.html'}"
+    if study.verdicts:
+        claims.write(study.verdicts, workdir / "claims.json")
+    images = {name: (workdir / f"{name}.svg").read_bytes() for name in study.figures}
+    write_atomically(workdir / "report.html", render(study, images))
+    return f"{text(study)}\n{workdir / 'report.html'}"
 
 
-def render(runs: Sequence[Run], verdicts: Sequence[dict[str, Any]], images: dict[str, bytes]) -> str:
-    """The text of report.html; `images` maps the names of FIGURES to SVG bytes, which become data URIs."""
+def text(study: Study) -> str:
+    """The tables and the verdicts as plain text."""
+    blocks = [tables.aligned(table.header, table.rows) or "no finished run" for table in study.tables]
+    if study.verdicts:
+        blocks.append("\n".join(f"{v['verdict']}: {v['claim']}\n    {v['sentence']}" for v in study.verdicts))
+    return "\n\n".join(blocks) + "\n"
+
+
+def render(study: Study, images: Mapping[str, bytes]) -> str:
+    """The text of report.html; `images` maps the names of the study's figures to SVG bytes, which become data URIs."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
+    runs = [run for members in study.cells.values() for run in members]
     common, varying = compare(runs)
     return environment.get_template("report.html.j2").render(
-        title=plots.title(runs),
-        warnings=_warnings(runs),
-        rule=claims.RULE,
-        verdicts=[_verdict(verdict) for verdict in verdicts],
-        figures=[(name, _data_uri(images[name]), caption) for name, caption in FIGURES.items()],
-        summary=_summary(runs),
-        runs=[_run(run) for run in sorted(runs, key=lambda run: (cell_order(cell(run)), seed(run), run.folder.name))],
+        study=study,
+        title=plots.title(study.cells.values()),
+        warnings=_warnings(runs, study.axes),
+        rules=list(dict.fromkeys(verdict["rule"] for verdict in study.verdicts)),
+        verdicts=[_verdict(verdict) for verdict in study.verdicts],
+        figures=[(name, _data_uri(images[name]), caption) for name, (_, caption) in study.figures.items()],
+        runs=[_run(name, run) for name, members in study.cells.items() for run in members],
         unfinished=[(run.folder.name, state(run), reason(run)) for run in runs if state(run) != "finished"],
         common=common,
         varying=varying,
@@ -75,12 +95,12 @@ def _data_uri(svg: bytes) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
-def _warnings(runs: Sequence[Run]) -> list[str]:
+def _warnings(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
     out = []
     datasets = sorted({dataset(run) for run in runs})
     if len(datasets) > 1:
         out.append(f"The runs are from several datasets ({', '.join(datasets)}); their errors are not comparable.")
-    differing = [name for name in unplanned(runs) if name != "data.name"]
+    differing = [name for name in unplanned(runs, axes) if name != "data.name"]
     if differing:
         out.append(f"The runs also differ in {', '.join(differing)}; a difference in error may come from there.")
     return out
@@ -88,41 +108,21 @@ def _warnings(runs: Sequence[Run]) -> list[str]:
 
 def _verdict(verdict: dict[str, Any]) -> dict[str, Any]:
     """The verdict with what the page adds: the colour of its badge and its numbers as text."""
-    numbers = [
-        (name, "–" if verdict[key] is None else f"{100 * verdict[key]:.2f}")
-        for name, key in (("difference", "difference"), ("SE", "standard_error"), ("threshold", "threshold"))
-    ]
+    percent = claims.in_percent(verdict["metric"])
+    named = (("difference", "difference"), ("SE", "standard_error"), ("threshold", "threshold"))
+    numbers = [(name, claims.amount(verdict[key], verdict["metric"])) for name, key in named]
     badge = {"PASS": "pass", "FAIL": "fail"}.get(verdict["verdict"], "open")
-    return verdict | {"badge": badge, "numbers": numbers}
+    return verdict | {"badge": badge, "numbers": numbers, "unit": " percentage points" if percent else ""}
 
 
-def _summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The rows of the summary as text, with the paper's number beside those measured on the paper's dataset alone."""
-    datasets = {dataset(run) for run in runs}
-    name = next(iter(datasets)) if len(datasets) == 1 else ""
-    out = []
-    for row in tables.summary(tables.results(runs)):
-        paper = tables.paper_test_error(name, row["kind"], row["depth"])
-        out.append(
-            {
-                "net": label(row["kind"], row["depth"]),
-                "seeds": row["n"],
-                "parameters": " / ".join(f"{size:,}" for size in row["parameters"]),
-                "errors": [tables.percent(row[error]) for error in tables.ERRORS],
-                "paper": "–" if paper is None else f"{100 * paper:.2f}",
-            }
-        )
-    return out
-
-
-def _run(run: Run) -> dict[str, Any]:
+def _run(cell: str, run: Run) -> dict[str, Any]:
     result = run.result or {}
     errors = [number(result.get(name)) for name in tables.ERRORS]
     seconds = number(result.get("seconds"))
     reached = run.metrics[-1].get("step", 0) if run.metrics else 0
     return {
         "name": run.folder.name,
-        "net": label(*cell(run)),
+        "cell": cell,
         "seed": seed(run),
         "state": state(run),
         "steps": result.get("steps", reached),

@@ -3,7 +3,7 @@
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def fig6(runs: Sequence[Run], overlay: str | os.PathLike | None = None) -> Figur
             _iteration_axis(axes, last, per_epoch)
             axes.set_title({"plain": "plain nets", "residual": "residual nets"}.get(kind, kind))
         panels[0].set_ylabel("error (%)")
-        figure.suptitle(title(runs), fontsize=10)
+        figure.suptitle(title(group(runs).values()), fontsize=10)
         _style_legend(figure, bool(published))
     return figure
 
@@ -81,8 +81,10 @@ def error_limit(curves: Sequence[Curve]) -> float:
     return PAPER_LIMIT if worst <= PAPER_LIMIT else min(100.0, 10 * math.ceil(1.06 * worst / 10))
 
 
-def title(runs: Sequence[Run]) -> str:
-    """Dataset, pooling of its images, width and seeds a net, each only where it is the same over all runs."""
+def title(cells: Iterable[Sequence[Run]]) -> str:
+    """Dataset, pooling of its images, width and seeds a net, each only where it is the same over all cells."""
+    cells = list(cells)
+    runs = [run for members in cells for run in members]
     parts = []
     names = {dataset(run) for run in runs}
     if len(names) == 1:
@@ -95,7 +97,7 @@ def title(runs: Sequence[Run]) -> str:
     widths = {(run.config.get("model") or {}).get("width") for run in runs}
     if len(widths) == 1 and None not in widths:
         parts.append(f"width {widths.pop()}")
-    counts = {sum(state(run) == "finished" for run in members) for members in group(runs).values()}
+    counts = {sum(state(run) == "finished" for run in members) for members in cells}
     if len(counts) == 1 and 0 not in counts:
         count = counts.pop()
         parts.append(f"{count} seed{'' if count == 1 else 's'} a net")
@@ -210,7 +212,7 @@ def error_against_depth(runs: Sequence[Run]) -> Figure:
             if axes.has_data():
                 axes.legend(frameon=False, loc="best")
         panels[0].set_ylabel("error (%)")
-        figure.suptitle(title(runs), fontsize=10)
+        figure.suptitle(title(group(runs).values()), fontsize=10)
     return figure
 
 

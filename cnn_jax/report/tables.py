@@ -5,10 +5,10 @@ import io
 import math
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnn_jax.report.cells import cell, cell_order, label, number, seed
+from cnn_jax.report.cells import cell, cell_order, number, seed
 from cnn_jax.train.record import Run, write_atomically
 
 COLUMNS = (
@@ -24,6 +24,7 @@ COLUMNS = (
 )
 
 ERRORS = ("train_error", "test_error", "test_error_at_best_validation", "best_test_error")
+ERROR_HEADERS = ("training %", "test %", "test % at best validation", "best on test %")
 
 # He et al. 2016, table 6: test error of the residual nets on CIFAR-10, as a fraction; 110 is the best of five runs.
 PAPER_TEST_ERROR = {20: 0.0875, 32: 0.0751, 44: 0.0717, 56: 0.0697, 110: 0.0643, 1202: 0.0793}
@@ -47,10 +48,10 @@ def _row(run: Run, result: dict[str, Any]) -> dict[str, Any]:
     return {"kind": kind, "depth": depth, "seed": seed(run)} | {name: result.get(name) for name in COLUMNS[3:]}
 
 
-def write_csv(rows: Sequence[dict[str, Any]], path: str | os.PathLike) -> None:
-    """Writes the rows of `results` atomically; errors as fractions, an empty field for a missing value."""
+def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], path: str | os.PathLike) -> None:
+    """Writes the rows atomically; errors as fractions, an empty field for a missing value."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue())
@@ -92,19 +93,13 @@ def percent(error: dict[str, Any]) -> str:
     return text if error["sd"] is None else f"{text} ± {100 * error['sd']:.2f}"
 
 
-def text_summary(rows: Sequence[dict[str, Any]], verdicts: Sequence[dict[str, Any]]) -> str:
-    """The summary and the verdicts as plain text for a terminal; `rows` as from `summary`, errors in percent."""
-    header = ("net", "seeds", "parameters", "train %", "test %", "at best val. %", "best on test %")
-    table = [header]
-    for row in rows:
-        sizes = " / ".join(f"{size:,}" for size in row["parameters"])
-        table.append((label(row["kind"], row["depth"]), str(row["n"]), sizes, *(percent(row[e]) for e in ERRORS)))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The table as plain text, its first column to the left and the others to the right; "" without a row."""
+    if not rows:
+        return ""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = []
-    for fields in table:
+    for fields in (header, *rows):
         cells = [fields[0].ljust(widths[0]), *(f.rjust(w) for f, w in zip(fields[1:], widths[1:], strict=True))]
         lines.append("  ".join(cells).rstrip())
-    if not rows:
-        lines.append("no finished run")
-    lines += ["", *(f"{v['verdict']}: {v['claim']}\n    {v['sentence']}" for v in verdicts)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
