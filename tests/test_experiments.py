@@ -24,7 +24,7 @@ def launch(page, *flags, **environment):
 
 def test_every_page_is_short_and_says_what_it_is_for():
     studies = {"architectures", "depth_sweep", "published_depth", "report", "train"}
-    assert set(pages()) == studies | {"benchmark", "convert", "evaluate", "features", "ledger"}
+    assert set(pages()) == studies | {"benchmark", "convert", "depth_diagnostics", "evaluate", "features", "ledger"}
     for page, line in pages().items():
         assert len(line) > 30
         assert len((ROOT / "experiments" / f"{page}.py").read_text().splitlines()) <= 60

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "applications": BASE | {"classification"},
     "ledger": {"config", "layers", "models"},
     "evaluation": BASE | {"classification", "report", "weights"},
-    "diagnostics": BASE | {"classification", "evaluation"},
+    "diagnostics": BASE | {"classification", "evaluation", "presets"},
     "features": {"config", "data", "report"},
     "runner": {"config", "data", "train", "classification"},
     "sweep": {"config", "data", "train", "classification", "runner"},

@@ -9,6 +9,7 @@ import numpy as np
 from cnn_jax.config import ConfigError
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import unstack_blocks
+from cnn_jax.models.resnet import CifarResNet, ImageNetResNet
 from cnn_jax.train import devices
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.devices import Layout
@@ -24,14 +25,17 @@ def unscanned(network: Network) -> Network:
 
 def block_names(network: Network) -> list[str]:
     """`stage1_block1`, `stage1_block2`, ...; raises ConfigError where the network is not made of such blocks."""
-    found = [re.fullmatch(r"stage(\d+)_block(\d+)", name) for name in network.variables["params"]]
-    ordered = sorted((int(match[1]), int(match[2]), match[0]) for match in found if match)
-    if not ordered:
+    if not has_blocks(network):
         raise ConfigError(
             f"{type(network.model).__name__} has no blocks to remove, repeat or look into: plain and residual networks "
             "have, such as plain20 and resnet20"
         )
-    return [name for _, _, name in ordered]
+    found = [re.fullmatch(r"stage(\d+)_block(\d+)", name) for name in unscanned(network).variables["params"]]
+    return [name for _, _, name in sorted((int(match[1]), int(match[2]), match[0]) for match in found if match)]
+
+
+def has_blocks(network: Network) -> bool:
+    return isinstance(network.model, CifarResNet | ImageNetResNet)
 
 
 def make_means(

@@ -29,12 +29,8 @@ def deepen(network: Network, depth: int) -> Network:
     """
     network = unscanned(network)
     there = set(block_names(network))
-    for name, needed in {"activation": ("relu",), "normalization": ("bn", "none")}.items():
-        value = getattr(network.model, name, needed[0])
-        if value not in needed:
-            raise ConfigError(
-                f"model.{name}={value}: no block of such layers is the identity; {', '.join(needed)} have"
-            )
+    if reason := obstacle(network):
+        raise ConfigError(reason)
     deeper = network.model.clone(depth=depth)
     size = network.model.image_size
     wanted = shapes(deeper, jax.ShapeDtypeStruct((1, size, size, network.channels), jnp.float32))
@@ -46,6 +42,15 @@ def deepen(network: Network, depth: int) -> Network:
         added = re.fullmatch(r"stage\d+_block\d+", path[1]) and path[1] not in there
         variables[path] = identity(path, leaf.shape, network.model.residual) if added else given[path]
     return network._replace(model=deeper, variables=traverse_util.unflatten_dict(variables))
+
+
+def obstacle(network: Network) -> str:
+    """Why none of its blocks is the identity, in one line; "" where one can be."""
+    for name, needed in {"activation": ("relu",), "normalization": ("bn", "none")}.items():
+        value = getattr(network.model, name, needed[0])
+        if value not in needed:
+            return f"model.{name}={value}: no block of such layers is the identity; {', '.join(needed)} have one"
+    return ""
 
 
 def identity(path: tuple[str, ...], shape: tuple[int, ...], residual: bool) -> Any:

@@ -1,0 +1,54 @@
+"""What goes wrong with depth: gradients that vanish, responses of layers, lesions, and deeper nets built by hand.
+
+    ./launch.sh depth_diagnostics --workdir=runs/depth_sweep        # the sweep's own checkpoints, which it only reads
+    ./launch.sh depth_diagnostics --workdir=runs/begin --at_init=sigmoid,relu_bn,residual --depths=8,20,44,56
+    ./launch.sh depth_diagnostics --weights=FILE --model=resnet20 --source=akamaster --dataset=cifar10 --data_dir=DIR
+
+Veit et al. 2016: a residual net loses little with a block, VGG is left guessing. He et al. 2016, Section 1: a deeper
+plain net need not be worse, for identities would do; Fig. 7: residual nets respond less. Writes figures and claims into
+WORKDIR/diagnostics; no network is examined twice.
+"""
+
+from absl import flags
+
+from cnn_jax.diagnostics import study
+from cnn_jax.report import depth_diagnostics
+from cnn_jax.runner import load, load_for
+from cnn_jax.train import devices
+from cnn_jax.train.record import read_runs
+from experiments import _launcher as launcher
+from experiments import _trained
+from experiments._numbers import integers
+
+FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_trained)
+flags.DEFINE_string("workdir", None, "A sweep's folder, runs/depth_sweep; of --weights runs/depth_diagnostics.")
+flags.DEFINE_list("at_init", list(study.BEGINNINGS), "Networks whose gradients before training are compared, or none.")
+flags.DEFINE_list("depths", ["8", "20", "44"], "Their depths, each 6n+2.")
+flags.DEFINE_list("seeds", ["0", "1", "2"], "Their seeds; a verdict needs three.")
+flags.DEFINE_integer("examples", None, "Only the first so many test images, for lesions and responses.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 128, "Images the network sees at once.", lower_bound=1)
+
+
+def main() -> None:
+    layout = devices.choose(FLAGS.parallel, FLAGS.devices)
+    options = study.Options(layout, FLAGS.batch_size, FLAGS.examples, progress=FLAGS.progress)
+    if FLAGS.weights or FLAGS.run:
+        network, dataset, about = _trained.network_and_data()
+        name = f"{about['model']} {about.get('source') or launcher.path(FLAGS.run).name}"
+        file = study.file(launcher.path(FLAGS.workdir or "runs/depth_diagnostics"))
+        study.keep_network(file, name, network, dataset, options, about["model"])
+    else:
+        workdir = launcher.path(FLAGS.workdir or "runs/depth_sweep")
+        runs = read_runs(workdir) if not FLAGS.at_init or any(workdir.glob("*/config.json")) else []
+        if FLAGS.at_init:
+            dataset = load(FLAGS.dataset or "digits", 0, FLAGS.data_dir, FLAGS.download)
+            begun = study.beginnings(FLAGS.at_init, integers("depths"), integers("seeds"), dataset)
+            study.keep_initial(study.file(workdir), begun, dataset, FLAGS.progress)
+        file = study.file(workdir)
+        study.keep_sweep(file, runs, lambda run: load_for(run, FLAGS.data_dir, FLAGS.download), options)
+    print(depth_diagnostics.write(file))
+
+
+if __name__ == "__main__":
+    launcher.launch(main)
