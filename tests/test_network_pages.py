@@ -30,7 +30,7 @@ def test_every_family_is_tabulated(digits_dir, tmp_path):
     models = ["lenet5", "alexnet", "vgg11", "googlenet", "squeezenet1_1", "plain8", "resnet18"]
     flags = [f"--models={','.join(models)}", "--seeds=0", "--width_multiplier=0.07", *TINY[1:], "--set=batch_size=16"]
     text = run("architectures", *flags, f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
-    with open(tmp_path / "architectures.csv") as file:
+    with open(tmp_path / "results.csv") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
     assert set(rows) == set(models)
     assert {row["image_size"] for row in rows.values()} == {"8"}

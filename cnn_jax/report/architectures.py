@@ -1,11 +1,8 @@
 """Networks beside each other, trained under one budget: error, size, cost and time."""
 
-import csv
-import io
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -13,30 +10,49 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, PercentFormatter
 
-from cnn_jax.report.cells import number, seed
-from cnn_jax.report.plots import COLOURS, STYLE, save, title
+from cnn_jax.report import page
+from cnn_jax.report.cells import AXES, number, seed
+from cnn_jax.report.plots import COLOURS, STYLE, title
 from cnn_jax.report.tables import mean_and_deviation, percent
-from cnn_jax.train.record import Run, read_runs, write_atomically
+from cnn_jax.train.record import Run, read_runs
 
 SETTINGS = ("stem", "image_size", "width")
 NUMBERS = ("parameters", "macs", "train_error", "test_error", "best_test_error", "seconds")
 
 
-def write(workdir: str | os.PathLike) -> str:
-    """Rebuilds architectures.csv and the figure architectures (PNG, SVG) from the run folders in `workdir` alone.
+HEADER = ("network", "stem", "width", "seeds", "parameters", "MACs", "training %", "test %", "seconds")
+NOTE = "Mean ± sample standard deviation over seeds; multiply-accumulates are of one image, seconds of one run."
+CAPTION = (
+    "Left, final test error against multiply-accumulates, mean over seeds with bars of one sample standard deviation, "
+    "the area in proportion to the parameters. Right, test error after each epoch."
+)
 
-    Returns the table as text for a terminal. Raises RecordError where the folder holds no run.
+
+def write(workdir: str | os.PathLike) -> str:
+    """Rebuilds the page of the study, see `page.write`, from the run folders in `workdir` alone.
+
+    Raises RecordError where the folder holds no run.
     """
-    workdir = Path(workdir)
-    runs = [run for run in read_runs(workdir) if run.result is not None]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ("model", "seed", *SETTINGS, *NUMBERS), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(row, sorted(runs, key=lambda run: (name(run), seed(run)))))
-    rows = summary(runs)
-    save(figure(runs, rows), workdir / "architectures")
-    write_atomically(workdir / "architectures.csv", text.getvalue())
-    return table(rows)
+    return page.write(study(read_runs(workdir)), workdir)
+
+
+def study(runs: Sequence[Run]) -> page.Study:
+    """Every network's error beside its size and its cost, from the fewest to the most multiply-accumulates."""
+    finished = [run for run in runs if run.result is not None]
+    rows = summary(finished)
+    ordered = dict.fromkeys([line["model"] for line in rows] + sorted(map(name, runs)))
+    cells = {model: sorted((run for run in runs if name(run) == model), key=seed) for model in ordered}
+    return page.Study(
+        title="Architectures",
+        source="Each network by its own recipe, for as many epochs as the others.",
+        cells=cells,
+        columns=("model", "seed", *SETTINGS, *NUMBERS),
+        results=[row(run) for members in cells.values() for run in members if run.result is not None],
+        tables=[page.Table("Summary", HEADER, table(rows), NOTE)],
+        figures={"architectures": (figure(finished, rows), CAPTION)},
+        verdicts=[],
+        axes=(*AXES, *(f"model.{field}" for field in SETTINGS)),
+    )
 
 
 def name(run: Run) -> str:
@@ -44,7 +60,7 @@ def name(run: Run) -> str:
 
 
 def row(run: Run) -> dict[str, Any]:
-    """One line of architectures.csv; errors are fractions."""
+    """One line of results.csv; errors are fractions."""
     settings = {field: run.config["model"].get(field) for field in SETTINGS}
     return (
         {"model": name(run), "seed": seed(run)} | settings | {field: (run.result or {}).get(field) for field in NUMBERS}
@@ -66,32 +82,29 @@ def summary(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda line: line["macs"])
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The summary as Markdown, errors in percent, mean and standard deviation over seeds; seconds are of one run."""
-    lines = [
-        "| network | stem | width | seeds | parameters | MACs | training error % | test error % | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
+def table(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The summary as text, errors in percent, mean and standard deviation over seeds."""
+    return [
+        [
+            *(line["model"], str(line["stem"]), str(line["width"] or "–"), str(line["seeds"])),
+            *(f"{line['parameters']:,.0f}", f"{line['macs'] / 1e6:,.2f} M"),
+            *(percent(line["train_error"]), percent(line["test_error"]), f"{line['seconds']:.0f}"),
+        ]
+        for line in rows
     ]
-    for line in rows:
-        size = f"{line['parameters']:,.0f} | {line['macs'] / 1e6:,.2f} M"
-        errors = f"{percent(line['train_error'])} | {percent(line['test_error'])}"
-        lines.append(
-            f"| {line['model']} | {line['stem']} | {line['width'] or '–'} | {line['seeds']} | {size} | {errors} "
-            f"| {line['seconds']:.0f} |"
-        )
-    return "\n".join(lines)
 
 
 def figure(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> Figure:
     """Left, test error against multiply-accumulates, areas as the parameters; right, test error after each epoch."""
     with matplotlib.rc_context(STYLE):
-        page = Figure(figsize=(8, 3.6), layout="constrained")
-        left, right = page.subplots(1, 2)
+        cells = [[run for run in runs if name(run) == line["model"]] for line in rows]
+        canvas = Figure(figsize=(8, 3.6), layout="constrained")
+        left, right = canvas.subplots(1, 2)
         colours = {line["model"]: COLOURS[index % len(COLOURS)] for index, line in enumerate(rows)}
         cost(left, rows, colours)
         for index, line in enumerate(rows):
-            own, dashes = [run for run in runs if name(run) == line["model"]], "-" if index < len(COLOURS) else "--"
-            curve(right, own, {"color": colours[line["model"]], "linestyle": dashes, "label": line["model"]})
+            dashes = "-" if index < len(COLOURS) else "--"
+            curve(right, cells[index], {"color": colours[line["model"]], "linestyle": dashes, "label": line["model"]})
         right.set(xlabel="epoch", ylabel="test error", title="after each epoch, mean over seeds")
         for axes in (left, right):
             axes.set_yscale("symlog", linthresh=0.01)  # an error can be 0
@@ -100,8 +113,8 @@ def figure(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> Figure:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
             axes.spines.top.set_visible(False)
         right.legend(frameon=False, ncols=2)
-        page.suptitle(title(runs), fontsize=10)
-    return page
+        canvas.suptitle(title(cells), fontsize=10)
+    return canvas
 
 
 def cost(axes: Axes, rows: Sequence[dict[str, Any]], colours: dict[str, str]) -> None:
