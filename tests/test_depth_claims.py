@@ -22,7 +22,7 @@ def trained(
 ):
     return {
         f"{name}-{dataset}-{seed}": {
-            "about": {"model": name, "config": {"seed": seed}, "dataset": dataset},
+            "about": {"model": name, "config": {"seed": seed, "data": {"name": dataset}}, "dataset": dataset},
             "train_error": train,
             "gradient_norms": {"conv1": 0.5},
             "deviations": {"conv1": response, "stage1_block1/conv1": response + 0.2},
@@ -54,6 +54,7 @@ def test_whether_gradients_vanish_is_of_the_first_layer(kind, deep, name, verdic
     found = verdicts(begun(kind, 8, [1.0, 1.0, 1.0]) | begun(kind, 20, [0.001] * 3) | begun(kind, 44, deep))
     assert set(found) == {name}
     assert found[name]["verdict"] == verdict
+    assert "without finite errors" not in found[name]["sentence"]
 
 
 def test_depths_are_compared_as_numbers():
@@ -74,7 +75,7 @@ def test_depths_are_compared_as_numbers():
 )
 def test_lesions_are_judged_by_the_median_block(without, survives, dies):
     found = verdicts(networks=trained("resnet8", without=without) | trained("plain8", without=without))
-    assert (found["residual_survives"]["verdict"], found["plain_dies"]["verdict"]) == (survives, dies)
+    assert (found["residual_8_survives"]["verdict"], found["plain_8_dies"]["verdict"]) == (survives, dies)
 
 
 def test_responses_are_of_the_deepest_and_its_twin():
@@ -97,10 +98,10 @@ def test_sgd_is_compared_with_the_construction_at_its_own_depth():
 
 
 def test_seeds_and_data_sets_have_to_fit():
-    few = verdicts(networks=trained("plain8", seeds=2))["plain_dies"]
-    assert few["verdict"] == "NOT ENOUGH SEEDS" and "2 seeds; 3 are needed" in few["sentence"]
+    few = verdicts(networks=trained("plain8", seeds=2))["plain_8_dies"]
+    assert few["verdict"] == "NOT ENOUGH SEEDS" and "2 finished seeds; 3 are needed" in few["sentence"]
     mixed = trained("plain8") | trained("plain8", dataset="cifar10")
-    told = verdicts(networks=mixed)["plain_dies"]
+    told = verdicts(networks=mixed)["plain_8_dies"]
     assert told["verdict"] == "NOT ENOUGH SEEDS" and "cifar10, digits" in told["sentence"]
 
 

@@ -10,6 +10,7 @@ from cnn_jax.report.cells import AXES, dataset, number, reason, seed, state, unp
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.train.record import Run, write_json
 
+ERRORS = ("train_error", "test_error")
 SEEDS = 3
 SMALLEST = 0.005
 
@@ -176,7 +177,7 @@ def _caveats(metric: Metric, groups: Sequence[Group], axes: Sequence[str]) -> li
             out.append(f"{name} failed and is in no mean: {reason(run)}.")
         elif state(run) == "unfinished":
             out.append(f"{name} is unfinished and in no mean: {reason(run)}.")
-        elif not all(math.isfinite(_value(run, error)) for error in ("train_error", "test_error")):
+        elif not all(math.isfinite(_value(run, error)) for error in ERRORS if error in (run.result or {})):
             out.append(f"{name} finished without finite errors.")
         elif not math.isfinite(_value(run, metric)):
             out.append(f"{name} finished without a finite number of {metric_name(metric)}.")

@@ -2,76 +2,27 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import fmean, median
-from typing import Any, NamedTuple
+from typing import Any
 
 from cnn_jax.report.cells import label
-from cnn_jax.report.claims import RULE, SEEDS, SMALLEST
-from cnn_jax.report.depth_nets import Net, having
-from cnn_jax.report.tables import mean_and_deviation
+from cnn_jax.report.claims import Group, compare
+from cnn_jax.report.depth_nets import Net, cells, having
+from cnn_jax.train.record import Run
 
 FIRST = "log10 of the first layer's gradient norm"
 RESPONSE = "mean standard deviation of the responses"
+ERROR = "test error"
+TRAINING = "training error"
 SMALLEST_NORM = 1e-45
 """Below every float32: what a gradient that has vanished altogether counts as."""
 
 
-class Group(NamedTuple):
-    """Networks that are compared as one: what they are called, and the number and the data set of each."""
-
-    name: str
-    values: list[tuple[int, float]]  # (seed, value)
-    datasets: set[str]
-
-
-def group(name: str, networks: Sequence[Net], value: Callable[[Net], float | None]) -> Group:
-    """The networks that have the value; those that differ in more than the seed count as repeats of it."""
-    values = [(net.seed, value(net)) for net in networks]
-    return Group(
-        name, [(seed, found) for seed, found in values if found is not None], {net.dataset for net in networks}
-    )
-
-
-def compare(name: str, text: str, metric: str, a: Group, b: Group, higher: bool) -> dict[str, Any]:
-    """A verdict by `claims.RULE`: it holds where `a` is higher than `b`, or with `higher` False where it is not.
-
-    Errors are fractions, told in percent; any other metric is told as it is.
-    """
-    sides: list[dict[str, Any]] = []
-    for side in (a, b):
-        mean, deviation = mean_and_deviation([value for _, value in side.values])
-        sides.append({"name": side.name, "n": len(side.values), "mean": mean, "sd": deviation})
-    obstacles = [f"{side.name} has {len(side.values)} seeds; {SEEDS} are needed." for side in (a, b) if few(side)]
-    if len(a.datasets | b.datasets) > 1:
-        obstacles.append(
-            f"The networks are not comparable: their data are {', '.join(sorted(a.datasets | b.datasets))}."
-        )
-    difference = error = threshold = None
-    (one, other), sentences, verdict = sides, list(obstacles), "NOT ENOUGH SEEDS"
-    if one["mean"] is not None and other["mean"] is not None:
-        difference = one["mean"] - other["mean"]
-        shown = [f"{side['name']} {show(metric, side['mean'])} (n = {side['n']})" for side in sides]
-        sentences.append(f"{metric.capitalize().replace('_', ' ')}: {', '.join(shown)}.")
-    if difference is not None and one["sd"] is not None and other["sd"] is not None:
-        error = math.sqrt(one["sd"] ** 2 / one["n"] + other["sd"] ** 2 / other["n"])
-        threshold = max(2 * error, SMALLEST)
-        sentences.append(f"More than {show(metric, threshold)} counts as higher.")
-        if not obstacles:
-            verdict = "PASS" if (round(difference, 12) > round(threshold, 12)) == higher else "FAIL"
-    return {
-        **{"claim": text, "name": name, "metric": metric, "verdict": verdict, "sentence": " ".join(sentences)},
-        **{"rule": RULE, "a": one, "b": other},
-        **{"difference": difference, "standard_error": error, "threshold": threshold},
-    }
-
-
-def few(side: Group) -> bool:
-    """Whether its different seeds are too few."""
-    return len({seed for seed, _ in side.values}) < SEEDS
-
-
-def show(metric: str, value: float) -> str:
-    return f"{100 * value:.2f} %" if metric.endswith("error") else f"{value:.3f}"
+def group(name: str, metric: str, networks: Sequence[Net], value: Callable[[Net], float | None]) -> Group:
+    """The networks as runs that have nothing but that number."""
+    runs = [Run(Path(net.name), net.config, [], {metric: value(net)}, None, {}) for net in networks]
+    return Group(name, runs)
 
 
 def at(networks: Sequence[Net], kind: str, extreme: Callable[..., int]) -> tuple[str, list[Net]]:
@@ -107,10 +58,10 @@ def _gradients(initial: Sequence[Net]) -> list[dict[str, Any]]:
     for kind, decades, higher, part, text in claims:
         (shallow, a), (deep, b) = at(initial, kind, min), at(initial, kind, max)
         if a:
-            bound = group(f"{part} of {shallow}", a, lambda net, decades=decades: less(first(net), decades))
+            bound = group(f"{part} of {shallow}", FIRST, a, lambda net, decades=decades: less(first(net), decades))
             claim = f"before training the first layer of {deep} has {text} {part} of the gradient of {shallow}'s"
             name = f"{kind}_{'vanishes' if higher else 'does_not_vanish'}"
-            verdicts.append(compare(name, claim, FIRST, bound, group(deep, b, first), higher))
+            verdicts.append(compare(name, claim, FIRST, bound, group(deep, FIRST, b, first), higher))
     return verdicts
 
 
@@ -120,15 +71,15 @@ def _responses(trained: Sequence[Net]) -> list[dict[str, Any]]:
 
     (shallow, few), (deep, many) = at(trained, "residual", min), at(trained, "residual", max)
     twins = [net for net in trained if net.kind == "plain" and many and net.depth == many[0].depth]
-    plain = group(label("plain", many[0].depth if many else None), twins, mean)
-    residual = group(deep, many, mean)
+    plain = group(label("plain", many[0].depth if many else None), RESPONSE, twins, mean)
+    residual = group(deep, RESPONSE, many, mean)
     verdicts = []
     if many and twins:
         text = "the deepest residual net responds less than its plain twin"
         verdicts.append(compare("residual_responds_less", text, RESPONSE, plain, residual, True))
     if shallow != deep:
         text = "the deepest residual net responds less than the shallowest"
-        small = group(shallow, few, mean)
+        small = group(shallow, RESPONSE, few, mean)
         verdicts.append(compare("deeper_responds_less", text, RESPONSE, small, residual, True))
     return verdicts
 
@@ -143,18 +94,18 @@ def _lesions(trained: Sequence[Net]) -> list[dict[str, Any]]:
     def half_way(net: Net) -> float:
         return (net.found["lesions"]["intact"] + net.found["lesions"]["chance"]) / 2
 
-    claims = (
-        ("residual", "residual_survives", five_more, "five points more", False, "errs at most five points more"),
-        ("plain", "plain_dies", half_way, "half way to guessing", True, "is nearer to guessing than to what it was"),
-    )
     verdicts = []
-    for kind, name, bound, bound_name, higher, text in claims:
-        deep, members = at(trained, kind, max)
-        if members:
-            a = group(f"{deep} without its median block", members, without)
-            b = group(f"{deep} {bound_name}", members, bound)
-            claim = f"without its median block the deepest {kind} net {text}"
-            verdicts.append(compare(name, claim, "test_error", a, b, higher))
+    for (kind, depth), members in cells(trained).items():
+        name = label(kind, depth)
+        a = group(f"{name} without its median block", ERROR, members, without)
+        if kind == "residual":
+            text = f"without its median block {name} errs at most five points more"
+            b = group(f"{name} with five points more", ERROR, members, five_more)
+            verdicts.append(compare(f"residual_{depth}_survives", text, ERROR, a, b, False))
+        elif kind == "plain":
+            text = f"without its median block {name} is nearer to guessing than to what it was"
+            b = group("half way to guessing", ERROR, members, half_way)
+            verdicts.append(compare(f"plain_{depth}_dies", text, ERROR, a, b, True))
     return verdicts
 
 
@@ -167,7 +118,7 @@ def _construction(trained: Sequence[Net]) -> list[dict[str, Any]]:
         errors = {one["depth"]: one["train_error"] for one in net.found.get("constructions", [])}
         return errors.get(many[0].depth)
 
-    a = group(deep, many, lambda net: net.found["train_error"])
-    b = group(f"{shallow} and identities", few, built)
+    a = group(deep, TRAINING, many, lambda net: net.found["train_error"])
+    b = group(f"{shallow} and identities", TRAINING, few, built)
     text = "the deepest plain net that SGD found has higher training error than the shallowest with identities added"
-    return [compare("construction_is_better", text, "train_error", a, b, True)]
+    return [compare("construction_is_better", text, TRAINING, a, b, True)]

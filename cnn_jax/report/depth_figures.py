@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from cnn_jax.report.cells import label
-from cnn_jax.report.depth_nets import Net, having
+from cnn_jax.report.depth_nets import Net, cells, having
 from cnn_jax.report.plots import COLOURS, GREY, KIND_COLOURS, STYLE, depth_axis
 
 KINDS = {
@@ -22,13 +22,6 @@ KINDS = {
     "residual": "ReLU + BN, residual",
     "plain": "plain nets",
 }
-
-
-def cells(networks: Iterable[Net]) -> dict[tuple[str, int | None], list[Net]]:
-    grouped: dict[tuple[str, int | None], list[Net]] = {}
-    for net in networks:
-        grouped.setdefault((net.kind, net.depth), []).append(net)
-    return grouped
 
 
 def panels(networks: Sequence[Net], height: float = 2.8) -> tuple[Figure, dict[str, Axes]]:

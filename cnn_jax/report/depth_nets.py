@@ -21,8 +21,9 @@ class Net(NamedTuple):
         return self.found["about"]
 
     @property
-    def dataset(self) -> str:
-        return self.about["dataset"]
+    def config(self) -> dict[str, Any]:
+        """The config it was trained with; of other people's the data set alone."""
+        return self.about["config"] or {"data": {"name": self.about["dataset"]}}
 
 
 def nets(part: dict[str, Any]) -> list[Net]:
@@ -39,6 +40,14 @@ def nets(part: dict[str, Any]) -> list[Net]:
 def having(networks: Iterable[Net], what: str) -> list[Net]:
     """Those of which that was computed, and is not empty."""
     return [net for net in networks if net.found.get(what)]
+
+
+def cells(networks: Iterable[Net]) -> dict[tuple[str, int | None], list[Net]]:
+    """Those of each kind and depth, in their order."""
+    grouped: dict[tuple[str, int | None], list[Net]] = {}
+    for net in networks:
+        grouped.setdefault((net.kind, net.depth), []).append(net)
+    return grouped
 
 
 HEADER = (
