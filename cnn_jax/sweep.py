@@ -100,11 +100,10 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
     return outcomes
 
 
-def measure(outcomes: Iterable[Outcome], measurement: Callable[[Path], dict[str, Any]], progress: bool) -> None:
+def measure(workdir: Path, measurement: Callable[[Path], dict[str, Any]], progress: bool) -> None:
     """Writes what `measurement(folder)` gives into each finished run's measured.json, where there is none yet."""
-    todo = [
-        outcome.folder for outcome in outcomes if outcome.result and not (outcome.folder / "measured.json").exists()
-    ]
+    finished = sorted(path.parent for path in workdir.glob("*/result.json"))
+    todo = [folder for folder in finished if not (folder / "measured.json").exists()]
     interval = 0.1 if sys.stderr.isatty() else 30.0
     for folder in tqdm(todo, "measuring", unit="run", mininterval=interval, disable=not progress):
         record.write_json(folder / "measured.json", measurement(folder))

@@ -8,43 +8,51 @@ One regulariser at a time, from a recipe without any. The strength of each is ch
 Here: the figures and tables under experiments/results/regularization_*.
 """
 
+from pathlib import Path
+from typing import Any
+
 from absl import flags
 
-from cnn_jax import sweep
+from cnn_jax import runner, sweep
+from cnn_jax.diagnostics import weights
+from cnn_jax.evaluation import networks
 from cnn_jax.models import fields, find
+from cnn_jax.report import regularization
 from cnn_jax.train import regularizers
 from experiments import _launcher as launcher
 from experiments import _runs as runs
-from experiments._settings import settings
+from experiments import _sweep
 
 METHODS = ["none", "l1", "l2", "elastic_net", "l1_proximal", "dropout", "label_smoothing"]
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(runs)
+flags.adopt_module_key_flags(_sweep)
 flags.DEFINE_string("model", "resnet20", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2.")
 flags.DEFINE_list("methods", METHODS, f"Regularisers: {', '.join(regularizers.REGULARIZERS)}.")
 flags.DEFINE_multi_string("strengths", [], "Strengths of a method in place of its own: l1=1e-5,1e-4; repeatable.")
 flags.DEFINE_list("train_examples", ["100", "300", "0"], "Examples to learn from, drawn by the seed; 0 is all.")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds.")
-flags.DEFINE_string("workdir", "runs/regularization", "Where the runs go.")
-flags.DEFINE_bool("plan", False, "Print")
+FLAGS.set_default("workdir", "runs/regularization")
 FLAGS.set_default("validation", 237)
 
 
+def measure(folder: Path) -> dict[str, Any]:
+    config = networks.read_config(folder)
+    dataset = runner.load_for(config, FLAGS.data_dir, FLAGS.download)
+    return weights.measure(networks.of_run(folder, config, dataset)[0], dataset.splits["test"])
+
+
+def report(workdir: Path) -> str:
+    sweep.measure(workdir, measure, FLAGS.progress)
+    return regularization.write(workdir)
+
+
 def main() -> int:
-    workdir = launcher.path(FLAGS.workdir)
     cells = [regularizers.assign(*cell) for cell in regularizers.parse(FLAGS.methods, FLAGS.strengths)]
-    if "dropout" not in FLAGS.methods and "dropout" not in fields(find(FLAGS.model)):
-        cells = [cell | {"model.dropout": None} for cell in cells]
-    axes = {
-        tuple(regularizers.OFF): [tuple(cell.values()) for cell in cells],
-        "data.flip": [False],
-        "data.train_examples": runs.integers("train_examples"),
-        "seed": runs.integers("seeds"),
-    }
-    configs = runs.configs([FLAGS.model], axes, workdir)
-    outcomes = sweep.run(configs, workdir, settings())
-    return int(any(outcome.error for outcome in outcomes))
+    if "dropout" not in fields(find(FLAGS.model)):
+        cells = [cell | {"model.dropout": cell["model.dropout"] or None} for cell in cells]
+    regularized = {tuple(regularizers.OFF): [tuple(cell.values()) for cell in cells]}
+    axes = regularized | {"data.flip": [False], "data.train_examples": runs.integers("train_examples")}
+    return _sweep.run([FLAGS.model], axes, report)
 
 
 if __name__ == "__main__":

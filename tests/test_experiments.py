@@ -23,7 +23,7 @@ def launch(page, *flags, **environment):
 
 
 def test_every_page_is_short_and_says_what_it_is_for():
-    studies = {"architectures", "depth_sweep", "published_depth", "report", "train"}
+    studies = {"architectures", "depth_sweep", "published_depth", "regularization", "report", "train"}
     assert set(pages()) == studies | {"benchmark", "convert", "depth_diagnostics", "evaluate", "features", "ledger"}
     for page, line in pages().items():
         assert len(line) > 30

@@ -15,15 +15,17 @@ SEEDS = 3
 SMALLEST = 0.005
 
 COMPARISON = (
-    "A is higher than B when mean(A) - mean(B) > max(2 SE, {smallest:g}), where SE = sqrt(sd(A)^2/n(A) + sd(B)^2/n(B)) "
+    "A is higher than B when mean(A) - mean(B) > max(2 SE, {smallest:g}), where SE = {error} "
     "with sample standard deviations over seeds; {least} is the smallest difference that counts. Fewer than "
     "three seeds on a side, or a missing side, is NOT ENOUGH SEEDS."
 )
+UNPAIRED = "sqrt(sd(A)^2/n(A) + sd(B)^2/n(B))"
+PAIRED = "sd(A - B)/sqrt(n), over runs of the same seed, which drew the same training examples and initial values,"
 FINAL = (
     " Errors are final ones: training error exact over the training split, test error after the last step, never the "
     "best on test."
 )
-RULE = COMPARISON.format(smallest=SMALLEST, least="half a percentage point") + FINAL
+RULE = COMPARISON.format(error=UNPAIRED, smallest=SMALLEST, least="half a percentage point") + FINAL
 
 # A key of result.json, or what computes a number of a run, whose name is then the metric's.
 Metric = str | Callable[[Run], float]
@@ -47,12 +49,14 @@ def compare(
     axes: Sequence[str] = AXES,
     smallest: float = SMALLEST,
     obstacle: str = "",
+    paired: bool = False,
 ) -> dict[str, Any]:
     """The verdict on the claim `text` that `metric` is higher in group `a` than in `b`, or that it is not (`higher`).
 
     Metrics with "error" in their name are fractions, told in percent; others are told as plain numbers. `axes` are the
     dotted fields in which the groups differ on purpose, any other is told; `smallest` is the smallest difference that
-    counts; `obstacle` says why the caller knows that the two cannot be compared.
+    counts; `obstacle` says why the caller knows that the two cannot be compared; `paired` groups share what their seeds
+    drew, and are compared seed by seed.
 
     Returns claim, name, metric, verdict, sentence, rule, a, b, difference, standard_error, threshold. `a` and `b` are
     {"name", "n", "mean", "sd"}; what cannot be computed is None.
@@ -63,6 +67,12 @@ def compare(
         difference = sides[0]["mean"] - sides[1]["mean"]
     if not obstacle and all(side["sd"] is not None for side in sides):
         error = math.sqrt(sum(side["sd"] ** 2 / side["n"] for side in sides))
+    if paired and error is not None:
+        difference, deviation = mean_and_deviation(pairs := _differences(metric, a, b))
+        error = None if deviation is None else deviation / math.sqrt(len(pairs))
+        if len(pairs) < SEEDS:
+            obstacle = f"{a.name} and {b.name} have {len(pairs) or 'no'} seeds in common; {SEEDS} are needed."
+    if error is not None:
         threshold = max(2 * error, smallest)
     obstacles = [obstacle] if obstacle else _obstacles(metric, (a, b), sides)
     if obstacles or difference is None or threshold is None:
@@ -76,7 +86,7 @@ def compare(
         "metric": metric_name(metric),
         "verdict": verdict,
         "sentence": " ".join([*obstacles, *outcome, *_caveats(metric, (a, b), axes)]),
-        "rule": rule(metric, smallest),
+        "rule": rule(metric, smallest, paired),
         "a": sides[0],
         "b": sides[1],
         "difference": difference,
@@ -107,12 +117,13 @@ def amount(value: float | None, metric: str, unit: str = "") -> str:
     return f"{100 * value:.2f}{unit}" if in_percent(metric) else f"{value:.4g}"
 
 
-def rule(metric: Metric, smallest: float = SMALLEST) -> str:
+def rule(metric: Metric, smallest: float = SMALLEST, paired: bool = False) -> str:
     """How a comparison of the metric is judged, in words."""
+    error = PAIRED if paired else UNPAIRED
     if not in_percent(metric_name(metric)):
-        return COMPARISON.format(smallest=smallest, least=f"{smallest:g}")
+        return COMPARISON.format(error=error, smallest=smallest, least=f"{smallest:g}")
     least = "half a percentage point" if smallest == SMALLEST else f"{100 * smallest:g} percentage points"
-    return COMPARISON.format(smallest=smallest, least=least) + FINAL
+    return COMPARISON.format(error=error, smallest=smallest, least=least) + FINAL
 
 
 def _value(run: Run, metric: Metric) -> float:
@@ -126,6 +137,13 @@ def _numbers(group: Group, metric: Metric) -> dict[str, Any]:
     values = [value for value in (_value(run, metric) for run in group.runs) if math.isfinite(value)]
     mean, deviation = mean_and_deviation(values)
     return {"name": group.name, "n": len(values), "mean": mean, "sd": deviation}
+
+
+def _differences(metric: Metric, a: Group, b: Group) -> list[float]:
+    """What `a` is above `b` by, a number for each seed that both have finished."""
+    first, second = ({seed(run): _value(run, metric) for run in group.runs} for group in (a, b))
+    pairs = [first[number] - second[number] for number in sorted(first.keys() & second.keys())]
+    return [difference for difference in pairs if math.isfinite(difference)]
 
 
 def _exceeds(difference: float, threshold: float) -> bool:

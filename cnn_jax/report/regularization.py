@@ -1,0 +1,165 @@
+"""The regularisation study: tables, figures, and the lecture's claims judged, from the run folders alone."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cnn_jax.report import page
+from cnn_jax.report import regularization_figures as figures
+from cnn_jax.report.cells import seed
+from cnn_jax.report.claims import Group, compare
+from cnn_jax.report.page import Study, Table
+from cnn_jax.report.regularization_cells import Cell, amount, cells, choose, counts_of, measured, values
+from cnn_jax.report.tables import mean_and_deviation
+from cnn_jax.train.record import Run, read_runs
+from cnn_jax.train.regularizers import OFF
+
+AXES = ("seed", "data.train_examples", *OFF)
+NUMBERS = ("train_error", "validation_error", "test_error", "gap", "small", "zero", "l1", "l2", "seconds")
+COLUMNS = ("method", "strength", "examples", "seed", *NUMBERS)
+HEADER = ("training %", "validation %", "test %", "gap", "|w| < 0.001 %", "w = 0 %", "L1 norm", "L2 norm")
+
+
+def write(workdir: str | os.PathLike) -> str:
+    """Rebuilds results.csv, the figures (PNG, SVG), claims.json and report.html in `workdir` from its run folders.
+
+    Returns the tables and verdicts as text for a terminal. Raises RecordError where the folder holds no run.
+    """
+    study = cells(read_runs(workdir))
+    chosen = choose(study)
+    drawn = {
+        "error_against_examples": (
+            figures.error_against_examples(study, chosen),
+            "Error against the number of training examples, each method at the strength chosen on the validation "
+            "split; mean over seeds, bars of one sample standard deviation.",
+        ),
+        "error_against_strength": (
+            figures.error_against_strength(study),
+            "Test error against strength (lambda; the probability of dropping; what is smoothed). The line is no "
+            "regulariser, its band from the lowest to the highest seed.",
+        ),
+        "sparsity": (
+            figures.sparsity_by_layer(study, chosen),
+            "The part of each layer's weights that is small, and that is exactly zero, with the most examples.",
+        ),
+        "weights": (
+            figures.weight_histograms(study, chosen),
+            "Magnitudes of the weights of all kernels, both axes logarithmic, with the most examples; markers at the "
+            "left are exact zeros, the dotted line is 0.001.",
+        ),
+        "pruning": (
+            figures.after(study, chosen, "pruned", "fraction", "weights set to zero, the smallest first"),
+            "Test error after pruning: one threshold for the kernels of all layers, no training after it.",
+        ),
+        "noise": (
+            figures.after(study, chosen, "noise", "deviation", "standard deviation of the noise"),
+            "Test error under normal noise added to what the network sees, images in [0, 1].",
+        ),
+    }
+    networks = sorted({run.config["model"]["name"] for cell in study for run in cell.runs})
+    return page.write(
+        Study(
+            title=f"Regularisation of {' and '.join(networks)}",
+            source="The lecture on convolutional networks, Regularization; Goodfellow, Bengio & Courville 2016, 7.1.",
+            cells={f"{cell.name}, {amount(cell)} examples": cell.runs for cell in study},
+            columns=COLUMNS,
+            results=[row(cell, run) for cell in study for run in cell.runs if run.result is not None],
+            tables=[
+                table("Each method at the strength chosen on the validation split", chosen),
+                table("Every strength", study),
+            ],
+            figures=drawn,
+            verdicts=verdicts(chosen),
+            axes=AXES,
+        ),
+        Path(workdir),
+    )
+
+
+def row(cell: Cell, run: Run) -> dict[str, Any]:
+    """A line of results.csv; errors, `small` and `zero` are fractions."""
+    line = {"method": cell.method, "strength": cell.strength, "examples": amount(cell), "seed": seed(run)}
+    return line | {name: measured(run, name) for name in NUMBERS}
+
+
+def table(caption: str, shown: Sequence[Cell]) -> Table:
+    """A line a cell, means and sample standard deviations over seeds."""
+    rows = []
+    for cell in shown:
+        strength = "–" if cell.strength is None else f"{cell.strength:g}"
+        fractions = [spread(cell, metric, 100, 2) for metric in NUMBERS[:6]]
+        norms = [spread(cell, metric, 1, 1) for metric in ("l1", "l2")]
+        finished = sum(run.result is not None for run in cell.runs)
+        rows.append((f"{amount(cell):,}", cell.method, strength, str(finished), *fractions, *norms))
+    return Table(caption, ("examples", "method", "strength", "seeds", *HEADER), rows)
+
+
+def spread(cell: Cell, metric: str, unit: float, digits: int) -> str:
+    """`8.75 ± 0.12`, in units of 1 / `unit`; a dash where there is no number."""
+    mean, deviation = mean_and_deviation([unit * value for value in values(cell, metric)])
+    if mean is None:
+        return "–"
+    return f"{mean:.{digits}f}" if deviation is None else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def small(run: Run) -> float:
+    return measured(run, "small")
+
+
+def zero(run: Run) -> float:
+    return measured(run, "zero")
+
+
+def verdicts(chosen: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The lecture's claims, each method at the strength chosen for it.
+
+    "L1 regularization ... tends to drive the weights sparse", "L2 ... the weights tend to be diffused with smaller
+    values", "L2 regularization is superior to L1", elastic net "is a combination between" them.
+    """
+    out = []
+    for count in counts_of(chosen):
+        here = {cell.method: cell for cell in chosen if cell.examples == count}
+        claim = partial(_claim, here, count)
+        out += claim("l1_is_sparser_than_l2", "L1 leaves more weights below 0.001 than L2", small, "l1", "l2", True)
+        out += claim(
+            "elastic_net_is_no_sparser_than_l1",
+            "the elastic net leaves no more weights below 0.001 than L1",
+            small,
+            "elastic_net",
+            "l1",
+            False,
+        )
+        out += claim(
+            "l2_is_no_sparser_than_elastic_net",
+            "L2 leaves no more weights below 0.001 than the elastic net",
+            small,
+            "l2",
+            "elastic_net",
+            False,
+        )
+        out += claim(
+            "proximal_makes_zeros",
+            "the proximal map makes more weights exactly zero than the loss term",
+            zero,
+            "l1_proximal",
+            "l1",
+            True,
+        )
+        if count == counts_of(chosen)[0]:
+            out += claim("l1_is_better_than_none", "L1 beats no regulariser on test", "test_error", "none", "l1", True)
+            out += claim("l2_is_better_than_none", "L2 beats no regulariser on test", "test_error", "none", "l2", True)
+        out += claim("l2_is_as_good_as_l1", "L2 has no higher test error than L1", "test_error", "l2", "l1", False)
+    return out
+
+
+def _claim(
+    here: Mapping[str, Cell], count: int, name: str, text: str, metric: Any, a: str, b: str, higher: bool
+) -> list[dict[str, Any]]:
+    """The verdict on: the metric of method `a` is higher than that of `b`, or is not; none where one was not tried."""
+    if a not in here or b not in here:
+        return []
+    said = f"{text}, with {amount(here[a]):,} training examples"
+    groups = [Group(here[method].name, here[method].runs) for method in (a, b)]
+    return [compare(f"{name}_{count or 'all'}", said, metric, *groups, higher, axes=AXES, paired=True)]
