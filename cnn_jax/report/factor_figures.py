@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from cnn_jax.report.cells import number, state
-from cnn_jax.report.curves import METRICS, over_seeds, steps_per_epoch
-from cnn_jax.report.plots import COLOURS, GREY, STYLE, iteration_axis, title
+from cnn_jax.report.curves import METRICS, over_seeds, rate_changes, steps_per_epoch
+from cnn_jax.report.plots import COLOURS, GREY, STYLE, iteration_axis
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.train.record import Run
 
 CURVES = (
     "Error against iterations: mean over seeds with a band from the lowest to the highest seed; runs that failed or "
-    "are unfinished are dotted. Training error is here the running one, over the augmented batches since the point before."
+    "are unfinished are dotted. Training error is here the running one, over augmented batches since the point before. "
+    "Vertical lines: changes of the learning rate."
 )
 FINAL_ERRORS = (
     "Final errors: a bar for the mean over seeds, a dot for every seed. Training error is here exact, over the whole "
@@ -26,7 +27,7 @@ FINAL_ERRORS = (
 TITLES = {"train_error": "training error", "test_error": "test error"}
 
 
-def curves(cells: Mapping[str, Sequence[Run]]) -> Figure:
+def curves(cells: Mapping[str, Sequence[Run]], heading: str) -> Figure:
     """Running training error (left) and test error (right) against iterations, a colour a cell."""
     runs = [run for members in cells.values() for run in members]
     last = max((number(line.get("step")) for run in runs for line in run.metrics), default=1.0)
@@ -36,13 +37,15 @@ def curves(cells: Mapping[str, Sequence[Run]]) -> Figure:
         for axes, metric in zip(panels, METRICS, strict=True):
             for index, (name, members) in enumerate(cells.items()):
                 _cell_curves(axes, members, metric, COLOURS[index % len(COLOURS)], name)
+            for step in rate_changes(runs):
+                axes.axvline(step, color=GREY, linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
             iteration_axis(axes, last, steps_per_epoch(runs))
             axes.set_title(TITLES[metric])
             _error_axis(axes)
         handles, names = panels[1].get_legend_handles_labels()
         if handles:
             figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False)
-        figure.suptitle(title(cells.values()), fontsize=10)
+        figure.suptitle(heading, fontsize=10)
     return figure
 
 
@@ -61,7 +64,7 @@ def _cell_curves(axes: Axes, runs: Sequence[Run], metric: str, colour: str, name
             axes.plot([point[0] for point in points], [point[1] for point in points], color=colour, **style)
 
 
-def final_errors(cells: Mapping[str, Sequence[Run]]) -> Figure:
+def final_errors(cells: Mapping[str, Sequence[Run]], heading: str) -> Figure:
     """Final training (left) and test error (right) of each cell: the mean a bar, every seed a dot."""
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
         figure = Figure(figsize=(7.5, 1.2 + 0.28 * max(len(cells), 3)), layout="constrained")
@@ -76,7 +79,7 @@ def final_errors(cells: Mapping[str, Sequence[Run]]) -> Figure:
             axes.grid(axis="x", color="#e4e4e4", linewidth=0.5)
             axes.set_axisbelow(True)
         panels[0].set_ylim(len(cells) - 0.4, -0.6)
-        figure.suptitle(title(cells.values()), fontsize=10)
+        figure.suptitle(heading, fontsize=10)
     return figure
 
 
@@ -93,7 +96,7 @@ def _final_row(axes: Axes, runs: Sequence[Run], metric: str, index: int) -> None
 
 
 def _error_axis(axes: Axes) -> None:
-    axes.set_yscale("symlog", linthresh=0.01)  # an error can be 0
+    axes.set_yscale("symlog", linthresh=0.01, linscale=0.4)  # an error can be 0
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_locator(FixedLocator([0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]))
     axes.yaxis.set_minor_locator(NullLocator())

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn_jax.report import factor_figures, page
+from cnn_jax.report import factor_figures, page, plots
 from cnn_jax.report.cells import flatten, number, seed
 from cnn_jax.report.claims import Group, compare
 from cnn_jax.report.tables import ERRORS, mean_and_deviation, percent
@@ -94,7 +94,7 @@ ACTIVATION = Factor(
             *("train_error", "tanh", "relu", True),
         ),
     ),
-    {"relu": "ReLU", "scaled_tanh": "scaled tanh"},
+    {"sigmoid": "sigmoid", "tanh": "tanh", "scaled_tanh": "scaled tanh", "relu": "ReLU"},
 )
 
 PADDING = Factor(
@@ -145,14 +145,14 @@ def write(workdir: str | os.PathLike, factor: Factor) -> str:
 def study(runs: Sequence[Run], factor: Factor) -> page.Study:
     """Curves, final errors, a table and the factor's verdicts; where there are several networks, for each of them."""
     groups = cells(runs, factor)
-    several = len({model for model, _ in groups}) > 1
+    models = list(dict.fromkeys(model for model, _ in groups))
+    several = len(models) > 1
     named = {(f"{model}, " if several else "") + name(value, factor): own for (model, value), own in groups.items()}
     part = factor.field.rpartition(".")[2]
-    title = f"{part.replace('_', ' ').capitalize()}"
-    if not several:
-        title += f" in {next(model for model, _ in groups)}"
+    words = part.replace("_", " ")
+    heading = ", ".join([*models, plots.title(named.values())])
     return page.Study(
-        title=title,
+        title=f"{words.capitalize()} in {', '.join(models)}",
         source=factor.source,
         cells=named,
         columns=("model", part, "seed", *NUMBERS),
@@ -162,10 +162,10 @@ def study(runs: Sequence[Run], factor: Factor) -> page.Study:
             for run in own
             if run.result is not None
         ],
-        tables=[page.Table("Summary", (part.replace("_", " "), *HEADER), summary(named), NOTE)],
+        tables=[page.Table("Summary", (words, *HEADER), summary(named), NOTE)],
         figures={
-            "curves": (factor_figures.curves(named), factor_figures.CURVES),
-            "final_errors": (factor_figures.final_errors(named), factor_figures.FINAL_ERRORS),
+            "curves": (factor_figures.curves(named, heading), factor_figures.CURVES),
+            "final_errors": (factor_figures.final_errors(named, heading), factor_figures.FINAL_ERRORS),
         },
         verdicts=judge(groups, factor),
         axes=("model.name", factor.field),
