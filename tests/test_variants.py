@@ -8,6 +8,7 @@ import pytest
 from cnn_jax.config import ConfigError, Model
 from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.norm import local_response_norm
+from cnn_jax.layers.pool import Pool
 from cnn_jax.models import build, complete
 from tests.networks import drawn, traced
 
@@ -105,6 +106,14 @@ CANNOT = {
         Model("plain8", padding_mode="valid"),
         "model.padding_mode=valid: images of 8 pixels are too small for plain8",
     ),
+    "vgg11, trainable": (
+        Model("vgg11", pooling="trainable"),
+        "model.pooling=trainable: vgg11 has max, mean, overlapping, strided",
+    ),
+    "alexnet, bn": (Model("alexnet", normalization="bn"), "model.normalization=bn: alexnet has lrn, none"),
+    "vgg11, valid, too small": (Model("vgg11", padding_mode="valid"), "images of 8 pixels are too small for vgg11"),
+    "lenet5_full, valid, too small": (Model("lenet5_full", padding_mode="valid"), "are too small for lenet5_full"),
+    "googlenet, activation": (Model("googlenet", activation="tanh"), "googlenet has no model.activation"),
     "resnet8, pooling": (Model("resnet8", pooling="max"), "resnet8 has no model.pooling"),
 }
 
@@ -120,3 +129,63 @@ def test_what_a_network_cannot_be_is_one_line(case):
 def test_a_plain_net_without_padding_on_larger_images():
     completed = complete(Model("plain8", padding_mode="valid"), 32)
     assert completed.padding_mode == "valid" and completed.image_size == 32
+
+
+@pytest.mark.parametrize("pooling", ["mean", "overlapping", "strided"])
+@pytest.mark.parametrize(("name", "size"), [("vgg11", 8), ("vgg11", 32), ("lenet5", 32), ("lenet5_full", 8)])
+def test_every_pooling_halves_the_maps(name, size, pooling):
+    usual = traced(name, size, 1, num_classes=10, image_size=size, pooling="max")
+    other = traced(name, size, 1, num_classes=10, image_size=size, pooling=pooling)
+    assert usual[:2] == other[:2]
+    new = {leaf: shape for leaf, shape in names(name, size, pooling=pooling).items() if "/conv/" in leaf}
+    pools = [layer for layer in usual[1] if layer.startswith(("pool", "S"))]
+    channels = {layer: usual[1][layer][-1] for layer in pools}
+    expected = {f"params/{layer}/conv/kernel": (3, 3, count, count) for layer, count in channels.items()}
+    expected |= {f"params/{layer}/conv/bias": (count,) for layer, count in channels.items()}
+    assert new == (expected if pooling == "strided" else {})
+
+
+def test_overlapping_windows_are_krizhevskys_and_means_are_means():
+    x = jnp.asarray(images(8, 2))
+    padded = np.pad(np.asarray(x), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
+    expected = [[padded[:, i : i + 3, j : j + 3].max(axis=(1, 2)) for j in range(0, 8, 2)] for i in range(0, 8, 2)]
+    overlapping = Pool("overlapping").apply({}, x)
+    np.testing.assert_array_equal(overlapping, np.array(expected).transpose(2, 0, 1, 3))
+    np.testing.assert_allclose(Pool("mean").apply({}, x), x.reshape(2, 4, 2, 4, 2, 2).mean(axis=(2, 4)), rtol=1e-6)
+
+
+def test_vgg_with_batch_norm_is_vgg_bn_and_lrn_follows_each_convolution():
+    assert names("vgg11", 32, normalization="bn") == names("vgg11_bn", 32)
+    assert names("vgg11", 32, normalization="lrn") == names("vgg11", 32)
+    _, endpoints, _ = traced("vgg11", 32, image_size=32, normalization="lrn")
+    assert {name for name in endpoints if name.startswith("norm")} == {
+        name.replace("conv", "norm") for name in endpoints if name.startswith("conv")
+    }
+
+
+def test_alexnet_without_its_response_normalisation_has_the_same_parameters():
+    assert names("alexnet", 32, normalization="none") == names("alexnet", 32)
+    assert "norm1" not in traced("alexnet", 32, image_size=32, normalization="none")[1]
+    assert "norm1" in traced("alexnet", 32, image_size=32)[1]
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet5_full"])
+def test_lenet_without_padding_sees_smaller_maps(name):
+    _, zero, _ = traced(name, 28, 1, image_size=28)
+    _, valid, _ = traced(name, 28, 1, image_size=28, padding_mode="valid")
+    assert (zero["C1"][0], zero["C3"][0]) == (28, 10) and (valid["C1"][0], valid["C3"][0]) == (24, 8)
+    assert traced(name, 32, 1, padding_mode="valid")[1] == traced(name, 32, 1)[1]  # the paper pads nothing
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+@pytest.mark.parametrize(("name", "layer"), [("lenet5_full", "F6"), ("vgg11", "fc7"), ("alexnet", "fc7")])
+def test_the_nonlinearity_is_everywhere(name, layer, activation):
+    model = build(
+        name, num_classes=10, image_size=8, activation=activation, **({} if "lenet" in name else {"width": 8})
+    )
+    x = images(8)
+    _, endpoints = model.apply(drawn(model, x), x)
+    for end, value in endpoints.items():
+        if end not in ("output", "fc8"):
+            assert float(value.min()) >= 0
+    assert activation == "relu" or 0 < float(endpoints[layer].min()) < float(endpoints[layer].max()) < 1

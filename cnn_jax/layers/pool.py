@@ -14,6 +14,8 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+from cnn_jax.layers.activations import ACTIVATIONS
+from cnn_jax.layers.conv import Conv
 from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.initializers import INITIALIZERS
 
@@ -57,6 +59,33 @@ def mean_pool(
 def global_mean_pool(x: jax.Array) -> jax.Array:
     """The mean of each map, in float32: (B, H, W, C) -> (B, C)."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean(axis=(1, 2))
+
+
+# Window, stride and padding of what halves a map. Krizhevsky et al. 2012, 3.4, overlap windows; Springenberg et al.
+# 2015 (https://arxiv.org/abs/1412.6806) have a convolution learn what to keep.
+POOLINGS = {"max": (2, 2, 0), "mean": (2, 2, 0), "overlapping": (3, 2, 1), "strided": (3, 2, 1)}
+
+
+class Pool(nn.Module):
+    """Maps of half the size, by one of POOLINGS: (B, H, W, C) -> (B, H', W', C).
+
+    Attributes:
+      pooling: "max", "mean", "overlapping" (the largest) or "strided" (a convolution, and the nonlinearity).
+      activation: that nonlinearity.
+      dtype: the convolution's compute type.
+    """
+
+    pooling: str
+    activation: str = "relu"
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        window, stride, padding = POOLINGS[self.pooling]
+        if self.pooling == "strided":
+            conv = Conv(x.shape[-1], window, stride, padding, use_bias=True, dtype=self.dtype, name="conv")
+            return ACTIVATIONS[self.activation](conv(x))
+        return (mean_pool if self.pooling == "mean" else max_pool)(x, window, stride, padding)
 
 
 class TrainablePool(nn.Module):

@@ -18,7 +18,7 @@ from cnn_jax.models.googlenet import GoogLeNet, GoogLeNetBN
 from cnn_jax.models.lenet import FULLY_CONNECTED, LeNet5
 from cnn_jax.models.resnet import IMAGENET, CifarResNet, ImageNetResNet
 from cnn_jax.models.squeezenet import SqueezeNet
-from cnn_jax.models.vgg import VGG, VGGBN
+from cnn_jax.models.vgg import VGG
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "lenet5": LeNet5,
@@ -27,17 +27,17 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
         LeNet5, connections=FULLY_CONNECTED, pooling="mean", output="dense", initialization="glorot"
     ),
     "alexnet": AlexNet,
-    "alexnet_owt": partial(AlexNet, year=2014, towers=1, image_size=224, width=64),
+    "alexnet_owt": partial(AlexNet, year=2014, towers=1, image_size=224, width=64, normalization="none"),
     "vgg11": partial(VGG, configuration="A"),
     "vgg11_lrn": partial(VGG, configuration="A-LRN"),
     "vgg13": partial(VGG, configuration="B"),
     "vgg16": partial(VGG, configuration="D"),
     "vgg16c": partial(VGG, configuration="C"),
     "vgg19": partial(VGG, configuration="E"),
-    "vgg11_bn": partial(VGGBN, configuration="A"),
-    "vgg13_bn": partial(VGGBN, configuration="B"),
-    "vgg16_bn": partial(VGGBN, configuration="D"),
-    "vgg19_bn": partial(VGGBN, configuration="E"),
+    "vgg11_bn": partial(VGG, configuration="A", normalization="bn"),
+    "vgg13_bn": partial(VGG, configuration="B", normalization="bn"),
+    "vgg16_bn": partial(VGG, configuration="D", normalization="bn"),
+    "vgg19_bn": partial(VGG, configuration="E", normalization="bn"),
     "googlenet": GoogLeNet,
     "googlenet_tv": GoogLeNetBN,
     "plain18": partial(ImageNetResNet, depth=18, residual=False),
@@ -67,6 +67,9 @@ def build(name: str, **changes: Any) -> nn.Module:
         raise ConfigError(f"{name} has no model.{field}; {near(field, fields(constructor))}")
     if changes.get("initialization", "he") not in INITIALIZATIONS:
         raise ConfigError(f"model.initialization={changes['initialization']}: choose from {', '.join(INITIALIZATIONS)}")
+    for field, choices in getattr(module(constructor), "CHOICES", {}).items():
+        if changes.get(field, choices[0]) not in choices:
+            raise ConfigError(f"model.{field}={changes[field]}: {name} has {', '.join(choices)}")
     image_size = changes.get("image_size", fields(constructor)["image_size"])
     if changes.get("stem") is None:
         changes["stem"] = stem_for(name, image_size)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.conv import Conv
 from cnn_jax.layers.dense import Dense, scores
 from cnn_jax.layers.dropout import Dropout
@@ -45,20 +46,22 @@ class AlexNet(nn.Module):
 
     Attributes:
       num_classes: classes.
-      year: 2012; or 2014, other widths, no response normalization, and dropout before fc6 and fc7 in place of after
-        them, as torchvision has it.
+      year: 2012; or 2014, other widths, and dropout before fc6 and fc7 in place of after them, as torchvision has it.
       towers: the paper's two GPUs, each with half of the maps; conv2, conv4 and conv5 do not see the other half. 1 is
         one network. Responses are normalized over all the maps of a layer, the paper's N.
       image_size: pixels a side of the images it is built for: fc6 sees all that is left of them.
       stem: see the table.
       width: filters of conv1; all others, and the hidden units, are in proportion, in whole numbers a tower.
       dropout: probability that a unit is dropped.
+      normalization: "lrn", the responses of conv1 and conv2, or "none".
+      activation: one of ACTIVATIONS.
       initialization: see INITIALIZATIONS.
       axis_name: see Dropout.
       dtype: compute type.
     """
 
     STEMS: ClassVar[dict[str, int]] = {"paper": 67, "small": 15, "tiny": 7}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"normalization": ("lrn", "none")}
 
     num_classes: int = 1000
     year: int = 2012
@@ -67,6 +70,8 @@ class AlexNet(nn.Module):
     stem: str = "paper"
     width: int = 96
     dropout: float = 0.5
+    normalization: str = "lrn"
+    activation: str = "relu"
     initialization: str = "alexnet"
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -76,20 +81,20 @@ class AlexNet(nn.Module):
         features = [self.scaled(count) for count in FEATURES[self.year]]
         kernel_size, stride, pools = BEGINNINGS[self.stem]
         geometry = [(kernel_size, stride, self.padding), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1)]
-        endpoints = {}
+        endpoints, activate = {}, ACTIVATIONS[self.activation]
         for index, (kernel_size, stride, padding) in enumerate(geometry, start=1):
             groups = self.towers if index in TOWERED else 1
             conv = partial(Conv, groups=groups, use_bias=True, dtype=self.dtype, name=f"conv{index}")
             x = conv(features[index - 1], kernel_size, stride, padding)(x)
-            x = endpoints[f"conv{index}"] = nn.relu(x)
-            if self.year == 2012 and index <= 2:
+            x = endpoints[f"conv{index}"] = activate(x)
+            if self.normalization == "lrn" and index <= 2:
                 x = endpoints[f"norm{index}"] = local_response_norm(x)
             if index in pools:
                 x = endpoints[f"pool{index}"] = max_pool(x, 3, 2)
         for name, units, window in (("fc6", features[5], self.window), ("fc7", features[6], 1)):
             if self.year == 2014:
                 x = Dropout(self.dropout, self.axis_name)(x, train=train)
-            x = endpoints[name] = nn.relu(Dense(units, window, dtype=self.dtype, name=name)(x))
+            x = endpoints[name] = activate(Dense(units, window, dtype=self.dtype, name=name)(x))
             if self.year == 2012:
                 x = Dropout(self.dropout, self.axis_name)(x, train=train)
         x = endpoints["fc8"] = Dense(self.num_classes, dtype=self.dtype, name="fc8")(x)

@@ -8,11 +8,11 @@ import numpy as np
 from flax import linen as nn
 
 from cnn_jax.layers.activations import ACTIVATIONS
-from cnn_jax.layers.conv import Conv, conv
+from cnn_jax.layers.conv import Conv, conv, pad
 from cnn_jax.layers.dense import Dense, scores
 from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.initializers import INITIALIZERS
-from cnn_jax.layers.pool import TrainablePool, mean_pool
+from cnn_jax.layers.pool import POOLINGS, Pool, TrainablePool
 
 # Table I: the maps of S2 that each of the 16 maps of C3 sees; contiguous ones go round.
 TABLE_I = (
@@ -81,6 +81,7 @@ class PartialConv(nn.Module):
 
     connections: tuple[tuple[int, ...], ...]
     padding: int
+    padding_mode: str
     dtype: Any
 
     @nn.compact
@@ -91,7 +92,8 @@ class PartialConv(nn.Module):
             sources = np.array([self.connections[index] for index in maps]).T  # (seen, maps)
             spread = spread.at[:, :, sources, maps].set(Kernel((5, 5, *sources.shape), name=f"of_{seen}")())
         bias = self.param("bias", INITIALIZERS["bias"], (len(self.connections),)).astype(self.dtype)
-        y = conv(x.astype(self.dtype), spread.astype(self.dtype), 1, self.padding)
+        x, padding = pad(x.astype(self.dtype), self.padding, self.padding_mode)
+        y = conv(x, spread.astype(self.dtype), 1, padding)
         return y + bias.reshape(1, 1, 1, -1)
 
 
@@ -105,7 +107,10 @@ class LeNet5(nn.Module):
     Attributes:
       num_classes: classes.
       connections: the maps of S2 that each map of C3 sees.
-      pooling: "trainable", S2 and S4 of the paper, or "mean", which has no parameters and no squashing.
+      pooling: "trainable", S2 and S4 of the paper; or one of POOLINGS: "mean" and "max" have no parameters and no
+        squashing.
+      activation: what squashes, one of ACTIVATIONS.
+      padding_mode: what the padding of C1 and C3 holds, see Conv; the paper has none, and "valid" has none at any stem.
       output: "rbf", minus the squared distances to fixed codes (eq. 7), or "dense", whose criterion is cross entropy.
       image_size, stem: see STEMS and PADDING.
       initialization: see INITIALIZATIONS.
@@ -114,10 +119,13 @@ class LeNet5(nn.Module):
     """
 
     STEMS: ClassVar[dict[str, int]] = {"paper": 32, "small": 28, "tiny": 8}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"pooling": ("trainable", *POOLINGS)}
 
     num_classes: int = 10
     connections: tuple[tuple[int, ...], ...] = TABLE_I
     pooling: str = "trainable"
+    activation: str = "scaled_tanh"
+    padding_mode: str = "zero"
     output: str = "rbf"
     image_size: int = 32
     stem: str = "paper"
@@ -127,13 +135,18 @@ class LeNet5(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        squash, at_c1, at_c3 = ACTIVATIONS["scaled_tanh"], *PADDING[self.stem]
-        window = output_size(output_size(self.image_size, 5, 1, at_c1), 2, 2)
-        window = output_size(output_size(window, 5, 1, at_c3), 2, 2)
+        squash, (at_c1, at_c3) = ACTIVATIONS[self.activation], PADDING[self.stem]
+        if self.padding_mode == "valid":
+            at_c1 = at_c3 = 0
+        halved = POOLINGS.get(self.pooling, (2, 2, 0))
+        window = output_size(output_size(self.image_size, 5, 1, at_c1), *halved)
+        window = output_size(output_size(window, 5, 1, at_c3), *halved)
+        c1 = Conv(6, 5, 1, at_c1, self.padding_mode, use_bias=True, dtype=self.dtype, name="C1")
+        c3 = PartialConv(self.connections, at_c3, self.padding_mode, self.dtype, name="C3")
         ends = {}
-        x = ends["C1"] = squash(Conv(6, 5, 1, at_c1, use_bias=True, dtype=self.dtype, name="C1")(x))  # (B, 28, 28, 6)
+        x = ends["C1"] = squash(c1(x))  # (B, 28, 28, 6)
         x = ends["S2"] = self.pool(x, "S2")  # (B, 14, 14, 6)
-        x = ends["C3"] = squash(PartialConv(self.connections, at_c3, self.dtype, name="C3")(x))  # (B, 10, 10, 16)
+        x = ends["C3"] = squash(c3(x))  # (B, 10, 10, 16)
         x = ends["S4"] = self.pool(x, "S4")  # (B, 5, 5, 16)
         x = ends["C5"] = squash(Dense(120, window, self.dtype, name="C5")(x))  # (B, 120)
         x = ends["F6"] = squash(Dense(84, dtype=self.dtype, name="F6")(x))  # (B, 84)
@@ -144,6 +157,6 @@ class LeNet5(nn.Module):
         return scores(ends["output"]), ends
 
     def pool(self, x: jax.Array, name: str) -> jax.Array:
-        if self.pooling == "mean":
-            return mean_pool(x, 2)
-        return ACTIVATIONS["scaled_tanh"](TrainablePool(2, self.dtype, name=name)(x))
+        if self.pooling == "trainable":
+            return ACTIVATIONS[self.activation](TrainablePool(2, self.dtype, name=name)(x))
+        return Pool(self.pooling, self.activation, self.dtype, name=name)(x)
