@@ -80,7 +80,7 @@ def test_small_images(name, size, channels, stem):
 def test_settings_that_a_network_does_not_have_are_refused():
     with pytest.raises(ConfigError, match="vgg16 has no model.shortcut_option"):
         build("vgg16", shortcut_option="A")
-    assert build("vgg16_bn", shortcut_option="A").bn_group == 64
+    assert build("vgg16_bn", bn_group=64).bn_group == 64
     with pytest.raises(ConfigError, match="vgg16 takes images of 8 pixels or more a side; these are 7"):
         build("vgg16", image_size=7)
 
