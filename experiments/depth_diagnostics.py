@@ -47,7 +47,7 @@ def main() -> None:
             study.keep_initial(study.file(workdir), begun, dataset, FLAGS.progress)
         file = study.file(workdir)
         study.keep_sweep(file, runs, lambda run: load_for(run, FLAGS.data_dir, FLAGS.download), options)
-    print(depth_diagnostics.write(file))
+    print(depth_diagnostics.write(file.parent))
 
 
 if __name__ == "__main__":
