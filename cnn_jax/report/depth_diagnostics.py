@@ -12,8 +12,8 @@ from cnn_jax.train import record
 
 SOURCE = (
     "After He, Zhang, Ren and Sun, “Deep Residual Learning for Image Recognition”, CVPR 2016; Veit, Wilber and "
-    "Belongie, “Residual Networks Behave Like Ensembles of Relatively Shallow Networks”, NIPS 2016; and Glorot and Bengio, "
-    "“Understanding the difficulty of training deep feedforward neural networks”, AISTATS 2010."
+    "Belongie, “Residual Networks Behave Like Ensembles of Relatively Shallow Networks”, NIPS 2016; and Glorot and "
+    "Bengio, “Understanding the difficulty of training deep feedforward neural networks”, AISTATS 2010."
 )
 NOTE = (
     "A row a trained network. Of its blocks each is removed in turn; the median and the worst are by the test error "
