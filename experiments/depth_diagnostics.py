@@ -27,12 +27,13 @@ flags.DEFINE_list("at_init", list(study.BEGINNINGS), "Networks whose gradients b
 flags.DEFINE_list("depths", ["8", "20", "44"], "Their depths, each 6n+2.")
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Their seeds; a verdict needs three.")
 flags.DEFINE_integer("examples", None, "Only the first so many test images, for lesions and responses.", lower_bound=1)
+flags.DEFINE_integer("draws", 10, "How often several blocks are drawn to be removed together.", lower_bound=0)
 flags.DEFINE_integer("batch_size", 128, "Images the network sees at once.", lower_bound=1)
 
 
 def main() -> None:
     layout = devices.choose(FLAGS.parallel, FLAGS.devices)
-    options = study.Options(layout, FLAGS.batch_size, FLAGS.examples, progress=FLAGS.progress)
+    options = study.Options(layout, FLAGS.batch_size, FLAGS.examples, draws=FLAGS.draws, progress=FLAGS.progress)
     if FLAGS.weights or FLAGS.run:
         network, dataset, about = _trained.network_and_data()
         name = f"{about['model']} {about.get('source') or launcher.path(FLAGS.run).name}"
@@ -47,7 +48,7 @@ def main() -> None:
             study.keep_initial(study.file(workdir), begun, dataset, FLAGS.progress)
         file = study.file(workdir)
         study.keep_sweep(file, runs, lambda run: load_for(run, FLAGS.data_dir, FLAGS.download), options)
-    print(depth_diagnostics.write(file))
+    print(depth_diagnostics.write(file.parent))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import pytest
 
 from cnn_jax.report.depth_claims import judge
-from cnn_jax.report.depth_nets import HEADER, nets, table
+from cnn_jax.report.depth_nets import HEADER, nets, row, table
 
 
 def begun(kind, depth, norms):
@@ -109,7 +109,7 @@ def test_the_table_has_a_row_a_network():
     other = {"resnet20 akamaster": trained("resnet20", seeds=1).popitem()[1]}
     other["resnet20 akamaster"]["about"] |= {"config": None}
     del other["resnet20 akamaster"]["gradient_norms"]
-    rows = table(nets(trained("plain8", seeds=1) | other))
+    rows = table(map(row, nets(trained("plain8", seeds=1) | other)))
     assert rows[0] == ["plain-8", "0", "5.00", "20.00", "90.00", "1.100", "0.5"]
     assert rows[1][:3] == ["ResNet-20", "resnet20 akamaster", "5.00"] and rows[1][-1] == "–"
     assert len(HEADER) == len(rows[0])

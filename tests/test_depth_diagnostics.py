@@ -40,6 +40,7 @@ def test_every_network_is_examined(examined):
     assert list(models["plain8"]["deviations"]) == LAYERS
     for name in ("gradients_at_start", "gradients_trained", "responses", "lesions", "several_lesions", "construction"):
         assert (workdir / f"diagnostics/{name}.svg").stat().st_size > 1000
+    assert "relu_bn-8 before training" in (workdir / "diagnostics/report.html").read_text()
 
 
 def test_the_constructed_network_errs_as_the_trained_one_does(examined):

@@ -58,7 +58,7 @@ def lesions(
       layout: the devices.
       batch_size: images in a batch.
       several: how many blocks are removed together; what is above their number is left out.
-      draws: how often so many are drawn.
+      draws: how often so many are drawn; 0 removes no several.
       seed: of the drawing.
       progress: whether to draw a bar on stderr.
 
@@ -83,7 +83,7 @@ def lesions(
 
     means = make_means(evaluate, sums, examples, layout, batch_size)
     generator = np.random.default_rng(seed)
-    sizes = [size for size in several if 0 < size <= len(names)]
+    sizes = [size for size in several if 0 < size <= len(names)] if draws else []
     drawn = [generator.choice(len(names), size, replace=False) for size in sizes for _ in range(draws)]
     errors = []
     for removed in tqdm([[], *([i] for i in range(len(names))), *drawn], "lesions", disable=not progress):

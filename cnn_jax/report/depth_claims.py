@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from cnn_jax.report.cells import label
 from cnn_jax.report.claims import Group, compare
 from cnn_jax.report.depth_nets import Net, cells, having
-from cnn_jax.train.record import Run
 
 FIRST = "log10 of the first layer's gradient norm"
 RESPONSE = "mean standard deviation of the responses"
@@ -21,8 +19,7 @@ SMALLEST_NORM = 1e-45
 
 def group(name: str, metric: str, networks: Sequence[Net], value: Callable[[Net], float | None]) -> Group:
     """The networks as runs that have nothing but that number."""
-    runs = [Run(Path(net.name), net.config, [], {metric: value(net)}, None, {}) for net in networks]
-    return Group(name, runs)
+    return Group(name, [net.as_run({metric: value(net)}) for net in networks])
 
 
 def at(networks: Sequence[Net], kind: str, extreme: Callable[..., int]) -> tuple[str, list[Net]]:

@@ -1,30 +1,56 @@
-"""The page of diagnostics.json: figures, a table and verdicts, rebuilt from that file alone."""
+"""The page of depth diagnostics, rebuilt from diagnostics.json alone."""
 
-import csv
-import io
+from collections.abc import Sequence
 from pathlib import Path
 
-from cnn_jax.report import claims, depth_claims, plots
+from cnn_jax.report import page
+from cnn_jax.report.cells import AXES, label
+from cnn_jax.report.depth_claims import judge
 from cnn_jax.report.depth_figures import FIGURES
-from cnn_jax.report.depth_nets import HEADER, having, nets, table
+from cnn_jax.report.depth_nets import COLUMNS, HEADER, Net, cells, having, nets, row, table
 from cnn_jax.train import record
 
+SOURCE = (
+    "After He, Zhang, Ren and Sun, “Deep Residual Learning for Image Recognition”, CVPR 2016; Veit, Wilber and "
+    "Belongie, “Residual Networks Behave Like Ensembles of Relatively Shallow Networks”, NIPS 2016; and Glorot and "
+    "Bengio, “Understanding the difficulty of training deep feedforward neural networks”, AISTATS 2010."
+)
+NOTE = (
+    "A row a trained network. Of its blocks each is removed in turn; the median and the worst are by the test error "
+    "without them. Responses are after batch normalisation, their deviations averaged over the layers."
+)
 
-def write(file: Path) -> str:
-    """Writes the figures (PNG, SVG), networks.csv and claims.json beside diagnostics.json.
 
-    Returns the table and the verdicts as text for a terminal.
-    """
-    parts = {name: nets(part) for name, part in (record.read_json(file) or {}).items()}
-    for name, (part, what, draw, _) in FIGURES.items():
-        if having(parts[part], what):
-            plots.save(draw(parts[part]), file.parent / name)
-    rows, text = [list(HEADER), *table(parts["networks"])], io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    record.write_atomically(file.parent / "networks.csv", text.getvalue())
-    verdicts = depth_claims.judge(parts["initial"], parts["networks"])
-    claims.write(verdicts, file.parent / "claims.json")
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    told = [f"{verdict['verdict']}: {verdict['claim']}\n    {verdict['sentence']}" for verdict in verdicts]
-    return "\n".join([*(lines if parts["networks"] else []), "", *told, "", str(file.parent)])
+def write(workdir: Path) -> str:
+    """Rebuilds the page, see `page.write`, beside diagnostics.json in `workdir`; raises RecordError without that."""
+    parts = record.read_json(workdir / "diagnostics.json")
+    if parts is None:
+        raise record.RecordError(f"{workdir} holds no diagnostics.json: ./launch.sh depth_diagnostics writes it")
+    return page.write(study(nets(parts["initial"]), nets(parts["networks"])), workdir)
+
+
+def study(initial: Sequence[Net], trained: Sequence[Net]) -> page.Study:
+    """What gradients, responses, lesions and constructions say of the networks."""
+    parts = {"initial": initial, "networks": trained}
+    rows = [row(net) for net in trained]
+    errors = ("train_error", "test_error")
+    before = {f"{label(*key)} before training": [net.as_run({}) for net in own] for key, own in cells(initial).items()}
+    after = {
+        label(*key): [net.as_run({name: net.found.get(name) for name in errors}) for net in own]
+        for key, own in cells(trained).items()
+    }
+    return page.Study(
+        title="Depth diagnostics",
+        source=SOURCE,
+        cells=after | before,
+        columns=COLUMNS,
+        results=rows,
+        tables=[page.Table("Trained networks", HEADER, table(rows), NOTE)] if rows else [],
+        figures={
+            name: (draw(parts[part]), caption)
+            for name, (part, what, draw, caption) in FIGURES.items()
+            if having(parts[part], what)
+        },
+        verdicts=judge(initial, trained),
+        axes=(*AXES, "model.activation", "model.normalization", "model.initialization"),
+    )

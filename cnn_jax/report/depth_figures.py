@@ -24,13 +24,13 @@ KINDS = {
 }
 
 
-def panels(networks: Sequence[Net], height: float = 2.8) -> tuple[Figure, dict[str, Axes]]:
+def panels(networks: Sequence[Net]) -> tuple[Figure, dict[str, Axes]]:
     """A figure with a panel for each kind, side by side, in the order of KINDS."""
     known = [*KINDS, *(net.kind for net in networks)]
     kinds = sorted({net.kind for net in networks}, key=known.index)
     if set(kinds) == {"plain", "residual"}:
         kinds = ["plain", "residual"]
-    figure = Figure(figsize=(max(4.2, 2.2 * len(kinds) + 0.8 if len(kinds) > 2 else 3.75 * len(kinds)), height))
+    figure = Figure(figsize=(2.2 * len(kinds) + 0.8, 3.6) if len(kinds) > 2 else (3.75 * max(1.2, len(kinds)), 2.8))
     figure.set_layout_engine("constrained")
     found = figure.subplots(1, max(1, len(kinds)), sharey=True, squeeze=False)[0]
     for axes, kind in zip(found, kinds, strict=True):

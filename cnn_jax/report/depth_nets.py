@@ -1,10 +1,12 @@
 """The networks of diagnostics.json, and a study's table of them."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from cnn_jax.report.cells import cell_order, family, label
+from cnn_jax.train.record import Run
 
 
 class Net(NamedTuple):
@@ -23,7 +25,11 @@ class Net(NamedTuple):
     @property
     def config(self) -> dict[str, Any]:
         """The config it was trained with; of other people's the data set alone."""
-        return self.about["config"] or {"data": {"name": self.about["dataset"]}}
+        return self.about["config"] or {"model": {"name": self.about["model"]}, "data": {"name": self.about["dataset"]}}
+
+    def as_run(self, result: dict[str, Any]) -> Run:
+        """The network as a run with that result and nothing else."""
+        return Run(Path(self.name), self.config, [], result, None, {})
 
 
 def nets(part: dict[str, Any]) -> list[Net]:
@@ -50,22 +56,44 @@ def cells(networks: Iterable[Net]) -> dict[tuple[str, int | None], list[Net]]:
     return grouped
 
 
+COLUMNS = (
+    *("net", "name", "seed", "test_error", "error_without_median_block", "error_without_worst_block"),
+    *("mean_response_deviation", "first_gradient_norm"),
+)
 HEADER = (
     *("net", "seed", "test error %", "without its median block", "without its worst block"),
     *("mean sd of responses", "first layer's gradient norm"),
 )
 
 
-def table(networks: Iterable[Net]) -> list[list[str]]:
-    """A row a trained network, as HEADER says."""
-    rows = []
-    for net in networks:
-        row = [label(net.kind, net.depth), str(net.seed) if net.about["config"] else net.name]
-        lesions, deviations, gradients = (net.found.get(name) for name in ("lesions", "deviations", "gradient_norms"))
-        errors = [lesions["intact"], median(lesions["error"]), max(lesions["error"])] if lesions else []
-        row += [f"{100 * error:.2f}" for error in errors] or ["–"] * 3
-        row.append(f"{fmean(deviations.values()):.3f}" if deviations else "–")
-        first = next(iter(gradients.values())) if gradients else None
-        row.append("–" if first is None else f"{first:.2g}")
-        rows.append(row)
-    return rows
+def row(net: Net) -> dict[str, Any]:
+    """What COLUMNS name of a trained network, errors as fractions; None of what was not computed."""
+    lesions, deviations, gradients = (net.found.get(name) or {} for name in ("lesions", "deviations", "gradient_norms"))
+    errors = lesions.get("error")
+    return {
+        "net": label(net.kind, net.depth),
+        "name": net.name,
+        "seed": net.seed if net.about["config"] else None,
+        "test_error": lesions.get("intact", net.found.get("test_error")),
+        "error_without_median_block": median(errors) if errors else None,
+        "error_without_worst_block": max(errors) if errors else None,
+        "mean_response_deviation": fmean(deviations.values()) if deviations else None,
+        "first_gradient_norm": next(iter(gradients.values()), None),
+    }
+
+
+def table(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """The rows as text, as HEADER says; of other people's networks the name stands for the seed."""
+    lines = []
+    for line in rows:
+        errors = [line[name] for name in COLUMNS[3:6]]
+        deviation, gradient = (line[name] for name in COLUMNS[6:])
+        lines.append(
+            [
+                *(line["net"], line["name"] if line["seed"] is None else str(line["seed"])),
+                *("–" if error is None else f"{100 * error:.2f}" for error in errors),
+                "–" if deviation is None else f"{deviation:.3f}",
+                "–" if gradient is None else f"{gradient:.2g}",
+            ]
+        )
+    return lines
