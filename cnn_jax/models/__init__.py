@@ -106,8 +106,8 @@ def require_room(name: str, network: Any) -> None:
         jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 1), jnp.float32))
     except ValueError as error:
         raise ConfigError(
-            f"model.padding_mode=valid: images of {size} pixels are too small for {name}, {error}; take larger ones, put "
-            "them on a larger canvas (data.canvas), or leave valid out"
+            f"model.padding_mode=valid: images of {size} pixels are too small for {name}, {error}; take larger ones, "
+            "put them on a larger canvas (data.canvas), or leave valid out"
         ) from error
 
 
