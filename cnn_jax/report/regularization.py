@@ -1,7 +1,7 @@
 """The regularisation study: tables, figures, and the lecture's claims judged, from the run folders alone."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,10 @@ def write(workdir: str | os.PathLike) -> str:
             "Test error against strength (lambda; the probability of dropping; what is smoothed). The line is no "
             "regulariser, its band from the lowest to the highest seed.",
         ),
+        "sparsity_against_strength": (
+            figures.sparsity_against_strength(study),
+            "The part of all weights that is small, and that is exactly zero, with the most examples.",
+        ),
         "sparsity": (
             figures.sparsity_by_layer(study, chosen),
             "The part of each layer's weights that is small, and that is exactly zero, with the most examples.",
@@ -71,7 +75,7 @@ def write(workdir: str | os.PathLike) -> str:
                 table("Every strength", study),
             ],
             figures=drawn,
-            verdicts=verdicts(chosen),
+            verdicts=verdicts(study),
             axes=AXES,
         ),
         Path(workdir),
@@ -104,62 +108,58 @@ def spread(cell: Cell, metric: str, unit: float, digits: int) -> str:
     return f"{mean:.{digits}f}" if deviation is None else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
 
 
-def small(run: Run) -> float:
+def small_weights(run: Run) -> float:
+    """The fraction of a run's weights below 0.001."""
     return measured(run, "small")
 
 
-def zero(run: Run) -> float:
+def zero_weights(run: Run) -> float:
+    """The fraction of a run's weights that are exactly 0."""
     return measured(run, "zero")
 
 
-def verdicts(chosen: Sequence[Cell]) -> list[dict[str, Any]]:
-    """The lecture's claims, each method at the strength chosen for it.
+def verdicts(study: Sequence[Cell]) -> list[dict[str, Any]]:
+    """The lecture's claims, for each number of examples.
 
     "L1 regularization ... tends to drive the weights sparse", "L2 ... the weights tend to be diffused with smaller
-    values", "L2 regularization is superior to L1", elastic net "is a combination between" them.
+    values", elastic net "is a combination": at the largest lambda that the methods have in common, as the lecture
+    writes them. "L2 regularization is superior to L1": each at the strength that validation chose.
     """
     out = []
-    for count in counts_of(chosen):
-        here = {cell.method: cell for cell in chosen if cell.examples == count}
-        claim = partial(_claim, here, count)
-        out += claim("l1_is_sparser_than_l2", "L1 leaves more weights below 0.001 than L2", small, "l1", "l2", True)
-        out += claim(
-            "elastic_net_is_no_sparser_than_l1",
-            "the elastic net leaves no more weights below 0.001 than L1",
-            small,
-            "elastic_net",
-            "l1",
-            False,
-        )
-        out += claim(
-            "l2_is_no_sparser_than_elastic_net",
-            "L2 leaves no more weights below 0.001 than the elastic net",
-            small,
-            "l2",
-            "elastic_net",
-            False,
-        )
-        out += claim(
-            "proximal_makes_zeros",
-            "the proximal map makes more weights exactly zero than the loss term",
-            zero,
-            "l1_proximal",
-            "l1",
-            True,
-        )
-        if count == counts_of(chosen)[0]:
-            out += claim("l1_is_better_than_none", "L1 beats no regulariser on test", "test_error", "none", "l1", True)
-            out += claim("l2_is_better_than_none", "L2 beats no regulariser on test", "test_error", "none", "l2", True)
-        out += claim("l2_is_as_good_as_l1", "L2 has no higher test error than L1", "test_error", "l2", "l1", False)
+    for count in counts_of(study):
+        here = [cell for cell in study if cell.examples == count]
+        same, best = partial(_claim, here, small_weights), partial(_claim, choose(here), "test_error")
+        penalties = ("l1", "l2", "elastic_net")
+        out += same("l1_is_sparser_than_l2", "L1 leaves more weights below 0.001 than L2", "l1", "l2", True, penalties)
+        text = "the elastic net leaves no more weights below 0.001 than L1"
+        out += same("elastic_net_is_no_sparser_than_l1", text, "elastic_net", "l1", False, penalties)
+        text = "L2 leaves no more weights below 0.001 than the elastic net"
+        out += same("l2_is_no_sparser_than_elastic_net", text, "l2", "elastic_net", False, penalties)
+        text = "the proximal map makes more weights exactly zero than the loss term"
+        zeros = partial(_claim, here, zero_weights)
+        out += zeros("proximal_makes_zeros", text, "l1_proximal", "l1", True, ("l1", "l1_proximal"))
+        if count == counts_of(study)[0]:
+            out += best("l1_is_better_than_none", "L1 has lower test error than no regulariser", "none", "l1", True)
+            out += best("l2_is_better_than_none", "L2 has lower test error than no regulariser", "none", "l2", True)
+        out += best("l2_is_as_good_as_l1", "L2 has no higher test error than L1", "l2", "l1", False)
     return out
 
 
 def _claim(
-    here: Mapping[str, Cell], count: int, name: str, text: str, metric: Any, a: str, b: str, higher: bool
+    here: Sequence[Cell], metric: Any, name: str, text: str, a: str, b: str, higher: bool, alike: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The verdict on: the metric of method `a` is higher than that of `b`, or is not; none where one was not tried."""
-    if a not in here or b not in here:
+    """The verdict on: the metric of method `a` is higher than that of `b`, or is not; none where one was not tried.
+
+    The methods `alike` are taken at the largest strength that those of them that were tried have in common.
+    """
+    if alike:
+        tried = [{cell.strength for cell in here if cell.method == method} for method in alike]
+        common = set.intersection(*filter(None, tried)) if any(tried) else set()
+        here = [cell for cell in here if common and cell.strength == max(common)]
+    sides = {cell.method: Group(cell.name, cell.runs) for cell in here if cell.method in (a, b)}
+    if sides.keys() != {a, b}:
         return []
-    said = f"{text}, with {amount(here[a]):,} training examples"
-    groups = [Group(here[method].name, here[method].runs) for method in (a, b)]
-    return [compare(f"{name}_{count or 'all'}", said, metric, *groups, higher, axes=AXES, paired=True)]
+    count = here[0].examples
+    said = f"{text}, with {max(map(amount, here)):,} training examples"
+    name = f"{name}_{count or 'all'}"
+    return [compare(name, said, metric, sides[a], sides[b], higher, axes=AXES, paired=True)]

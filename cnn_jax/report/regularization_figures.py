@@ -106,6 +106,22 @@ def spread(axes: Axes, x: Sequence[float], cells: Sequence[Cell], metric: str, s
         axes.errorbar([at for at, _ in points], means, deviations, elinewidth=0.8, capsize=2, **style)
 
 
+def sparsity_against_strength(study: Sequence[Cell]) -> Figure:
+    """The weights below 1e-3 (left) and exactly 0 (right) against strength, mean over seeds, most examples."""
+    with matplotlib.rc_context(STYLE):
+        page, panels = new(2)
+        most = [cell for cell in study if cell.examples == counts_of(study)[-1] and cell.strength]
+        for axes, metric, title in zip(panels, ("small", "zero"), ("|w| < 0.001", "w = 0"), strict=True):
+            for method in methods_of(most):
+                cells = [cell for cell in most if cell.method == method]
+                spread(axes, [cell.strength or 0 for cell in cells], cells, metric, line_style(study, method))
+            axes.set(xscale="log", xlabel="strength", title=title, ylim=(-0.02, 1.02))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        panels[0].set_ylabel("weights")
+        legend(page, panels[0])
+    return page
+
+
 def sparsity_by_layer(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
     """The weights of each layer that are below 1e-3 (left) and exactly 0 (right), mean over seeds, most examples."""
     with matplotlib.rc_context(STYLE):
@@ -145,7 +161,7 @@ def weight_histograms(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
             axes.stairs(counts, 10.0 ** np.array(exponents), color=style["color"], label=cell.method, linewidth=1.2)
             if zeros:
                 axes.plot(10.0 ** (exponents[0] - 0.4), zeros, color=style["color"], marker=style["marker"])
-        axes.set(xscale="log", yscale="log", xlabel="|w|", ylabel="weights", ylim=(0.3, None))
+        axes.set(xscale="log", yscale="log", xlabel="|w|", ylabel="weights", ylim=(0.3, None), xlim=(10**-8.8, 10))
         axes.axvline(1e-3, color="#999999", linewidth=0.6, linestyle=":")
         legend(page, axes)
     return page
