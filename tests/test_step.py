@@ -101,9 +101,14 @@ def test_one_batch_is_learnt_by_heart(digits):
     assert last.sums["loss"] - before.sums["loss"] < 0.02 * 32
 
 
-@pytest.mark.parametrize("group", ["global", 8])
-def test_jit_and_pmap_give_the_same_numbers(digits, group):
-    config = digits_config(f"model.bn_group={group}")
+REGULARIZED = ["penalty.l1=1e-3", "penalty.form=proximal", "penalty.max_norm=2", "loss.label_smoothing=0.1"]
+REGULARIZED += ["model.dropout=0.5", "optim.weight_decay=0.01", "optim.decoupled=true"]
+PENALIZED = ["penalty.l1=1e-3", "penalty.l2=1e-3"]
+
+
+@pytest.mark.parametrize("assignments", [[], ["model.bn_group=8"], PENALIZED, REGULARIZED])
+def test_jit_and_pmap_give_the_same_numbers(digits, assignments):
+    config = digits_config(*assignments)
     batches = [training_indices(1437, 32, 0, step) for step in range(3)]
     layouts = [devices.choose(parallel, count) for parallel, count in (("jit", 1), ("jit", 2), ("pmap", 2))]
     one, *others = (take_steps(config, digits, layout, batches) for layout in layouts)
