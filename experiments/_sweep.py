@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax import sweep
+from cnn_jax.config import ConfigError
 from experiments import _launcher as launcher
 from experiments import _runs as runs
 from experiments._settings import settings
@@ -20,8 +21,12 @@ flags.DEFINE_bool("plan", False, "Print the grid with parameters, steps and an e
 def run(models: Sequence[str], axes: sweep.Axes, report: Callable[[Path], str]) -> int:
     """Every model in every cell of the axes with every seed, then what `report` makes of the workdir, printed.
 
-    With --plan the plan alone. Returns the exit status, 1 where a run failed; raises what `_runs.configs` raises.
+    With --plan the plan alone. Returns the exit status, 1 where a run failed; raises ConfigError for an axis without a
+    value, and what `_runs.configs` raises.
     """
+    for axis, values in axes.items():
+        if not values:
+            raise ConfigError(f"no value of {axis} is given")
     workdir = launcher.path(FLAGS.workdir)
     configs = runs.configs(models, {**axes, "seed": runs.integers("seeds")}, workdir)
     if FLAGS.plan:

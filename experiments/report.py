@@ -1,23 +1,37 @@
-"""Rebuild a sweep's tables, figures, claims and page from its run folders alone.
+"""Rebuild a study's tables, figures, claims and page from its run folders alone.
 
     ./launch.sh report --workdir=runs/depth_sweep
+    ./launch.sh report --study=pooling --workdir=runs/pooling
     ./launch.sh report --workdir=runs/cifar10 --overlay=cifar10_fig6.csv
 
-Writes results.csv, fig6, error_against_depth, claims.json and report.html into the workdir; trains nothing.
+Writes results.csv, the figures, claims.json and report.html into the workdir; trains nothing.
 """
+
+from collections.abc import Callable
+from functools import partial
 
 from absl import flags
 
-from cnn_jax.report import degradation
+from cnn_jax.config import ConfigError
+from cnn_jax.report import architectures, degradation, depth_diagnostics, factors
 from experiments import _launcher as launcher
 
+STUDIES: dict[str, Callable[..., str]] = {"depth_sweep": degradation.write, "architectures": architectures.write}
+STUDIES |= {"depth_diagnostics": depth_diagnostics.write}
+STUDIES |= {name: partial(factors.write, factor=factor) for name, factor in factors.FACTORS.items()}
+
 FLAGS = flags.FLAGS
-flags.DEFINE_string("workdir", "runs/depth_sweep", "The folder a sweep wrote.")
+flags.DEFINE_enum("study", "depth_sweep", list(STUDIES), "Which study the folder holds.")
+flags.DEFINE_string("workdir", None, "The folder a sweep wrote; by default that of the study, under runs.")
 flags.DEFINE_string("overlay", None, "CSV of published curves to lay over Fig. 6.")
 
 
 def main() -> None:
-    print(degradation.write(launcher.path(FLAGS.workdir), FLAGS.overlay))
+    workdir = launcher.path(FLAGS.workdir or f"runs/{FLAGS.study}")
+    if FLAGS.overlay and FLAGS.study != "depth_sweep":
+        raise ConfigError(f"--overlay is for Fig. 6 of depth_sweep; --study={FLAGS.study} has none")
+    overlay = {"overlay": FLAGS.overlay} if FLAGS.overlay else {}
+    print(STUDIES[FLAGS.study](workdir, **overlay))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ def launch(page, *flags, **environment):
 
 def test_every_page_is_short_and_says_what_it_is_for():
     studies = {"architectures", "depth_sweep", "published_depth", "report", "train"}
+    studies |= {"activation", "normalization", "padding", "pooling", "regularization"}
     assert set(pages()) == studies | {"benchmark", "convert", "depth_diagnostics", "evaluate", "features", "ledger"}
     for page, line in pages().items():
         assert len(line) > 30
@@ -164,6 +165,24 @@ def test_bad_input_is_one_line_before_any_training(name, digits_dir, tmp_path):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert message in done.stderr
     assert done.stdout == ""
+    assert not list(tmp_path.rglob("config.json"))
+
+
+@pytest.mark.parametrize(
+    ("page", "flags", "message"),
+    [
+        ("pooling", ["--model=resnet8"], "resnet8 has no model.pooling; "),
+        ("padding", ["--model=squeezenet1_1"], "squeezenet1_1 has no model.padding_mode; "),
+        ("normalization", ["--model=googlenet"], "googlenet has no model.normalization; "),
+        ("activation", ["--activations="], "no value of model.activation is given"),
+        ("report", ["--study=pooling", "--overlay=a.csv"], "--overlay is for Fig. 6 of depth_sweep"),
+    ],
+)
+def test_a_factor_that_cannot_be_studied_is_one_line(page, flags, message, digits_dir, tmp_path):
+    data_dir = [] if page == "report" else [f"--data_dir={digits_dir}"]
+    done = launch(page, *flags, *data_dir, f"--workdir={tmp_path}")
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (1, 1, "")
+    assert done.stderr.startswith("error: ") and message in done.stderr
     assert not list(tmp_path.rglob("config.json"))
 
 

@@ -1,6 +1,7 @@
 """The pages about networks, started as a user starts them: architectures, convert, features, published_depth."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_every_family_is_tabulated(digits_dir, tmp_path):
     assert {row["image_size"] for row in rows.values()} == {"8"}
     assert rows["vgg11"]["stem"] == "tiny" and rows["vgg11"]["width"] == "4"
     assert all(int(row["macs"]) > 0 and 0 <= float(row["test_error"]) <= 1 for row in rows.values())
-    assert "| googlenet | tiny | 4 | 1 |" in text
+    assert re.search(r"googlenet +tiny +4 +1 ", text)
     assert (tmp_path / "architectures.png").stat().st_size > 1000
 
 

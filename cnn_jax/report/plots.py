@@ -65,7 +65,7 @@ def fig6(runs: Sequence[Run], overlay: str | os.PathLike | None = None) -> Figur
             _panel(axes, shown, _colours(runs), top)
             for step in rate_changes([run for run in runs if cell(run)[0] == kind]):
                 axes.axvline(step, color=GREY, linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
-            _iteration_axis(axes, last, per_epoch)
+            iteration_axis(axes, last, per_epoch)
             axes.set_title({"plain": "plain nets", "residual": "residual nets"}.get(kind, kind))
         panels[0].set_ylabel("error (%)")
         figure.suptitle(title(group(runs).values()), fontsize=10)
@@ -169,7 +169,7 @@ def _legend(axes: Axes, handles: dict[str, Line2D], curves: Sequence[Curve], top
     axes.legend(handles.values(), handles.keys(), loc=where, handlelength=1.6, **frame).set_zorder(5)
 
 
-def _iteration_axis(axes: Axes, last: float, per_epoch: float | None) -> None:
+def iteration_axis(axes: Axes, last: float, per_epoch: float | None) -> None:
     """Iterations below, in thousands where they are many; epochs above where the metrics tell them."""
     axes.set_xlim(0, last)
     axes.set_xlabel("iteration")

@@ -1,0 +1,234 @@
+"""A study of one factor: the same network with each value of one field, everything else alike."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cnn_jax.report import factor_figures, page, plots
+from cnn_jax.report.cells import flatten, number, seed
+from cnn_jax.report.claims import Group, compare
+from cnn_jax.report.tables import ERRORS, mean_and_deviation, percent
+from cnn_jax.train.record import Run, read_runs
+
+
+class Claim(NamedTuple):
+    """`higher`: the claim holds when the metric of value `a` is higher than that of `b`; otherwise when it is not."""
+
+    name: str
+    text: str
+    metric: str
+    a: str
+    b: str
+    higher: bool
+
+
+class Factor(NamedTuple):
+    """What is varied, where the question is from, what is claimed, and what the values of `field` are called."""
+
+    field: str
+    source: str
+    claims: Sequence[Claim]
+    names: Mapping[str, str]
+
+
+NORMALIZATION = Factor(
+    "model.normalization",
+    "After Krizhevsky et al. 2012 (3.3), Simonyan and Zisserman 2015 (4.1), and Ioffe and Szegedy 2015.",
+    (
+        Claim(
+            "lrn_contributes_little",
+            "without normalisation test error is no higher than with LRN, whose contribution is minimal",
+            *("test_error", "none", "lrn", False),
+        ),
+        Claim(
+            "batch_norm_trains_better",
+            "without normalisation the final training error is higher than with batch norm",
+            *("train_error", "none", "bn", True),
+        ),
+    ),
+    {"none": "no normalisation", "lrn": "LRN", "bn": "batch norm"},
+)
+
+POOLING = Factor(
+    "model.pooling",
+    "After Krizhevsky et al. 2012 (3.4), Springenberg et al. 2015, and Scherer et al. 2010.",
+    (
+        Claim(
+            "overlapping_no_worse",
+            "overlapping max pooling has no higher test error than max pooling that does not overlap",
+            *("test_error", "overlapping", "max", False),
+        ),
+        Claim(
+            "strided_no_worse",
+            "a strided convolution in the place of each max pooling has no higher test error",
+            *("test_error", "strided", "max", False),
+        ),
+        Claim(
+            "max_no_worse_than_mean",
+            "max pooling has no higher test error than mean pooling",
+            *("test_error", "max", "mean", False),
+        ),
+    ),
+    {
+        "max": "max pooling",
+        "mean": "mean pooling",
+        "overlapping": "overlapping pooling",
+        "strided": "strided convolution",
+        "trainable": "trainable pooling",
+    },
+)
+
+ACTIVATION = Factor(
+    "model.activation",
+    "After Krizhevsky et al. 2012 (3.1), LeCun et al. 1998 (Appendix A), and Glorot and Bengio 2010.",
+    (
+        Claim(
+            "relu_trains_better_than_sigmoid",
+            "after as many steps training error is higher with the sigmoid than with ReLU",
+            *("train_error", "sigmoid", "relu", True),
+        ),
+        Claim(
+            "relu_trains_better_than_tanh",
+            "after as many steps training error is higher with tanh than with ReLU",
+            *("train_error", "tanh", "relu", True),
+        ),
+    ),
+    {"sigmoid": "sigmoid", "tanh": "tanh", "scaled_tanh": "scaled tanh", "relu": "ReLU"},
+)
+
+PADDING = Factor(
+    "model.padding_mode",
+    "Zeros, mirrored edges, the other side, or nothing beyond the edge of an image.",
+    (
+        Claim(
+            "valid_is_worse",
+            "without padding test error is higher than with zero padding",
+            *("test_error", "valid", "zero", True),
+        ),
+        Claim(
+            "symmetric_no_worse",
+            "symmetric padding has no higher test error than zero padding",
+            *("test_error", "symmetric", "zero", False),
+        ),
+        Claim(
+            "circular_no_worse",
+            "circular padding has no higher test error than zero padding",
+            *("test_error", "circular", "zero", False),
+        ),
+    ),
+    {
+        "zero": "zero padding",
+        "symmetric": "symmetric padding",
+        "circular": "circular padding",
+        "valid": "no padding",
+    },
+)
+
+FACTORS = {"normalization": NORMALIZATION, "pooling": POOLING, "activation": ACTIVATION, "padding": PADDING}
+NUMBERS = ("parameters", *ERRORS, "seconds")
+HEADER = ("seeds", "parameters", "training %", "test %", "gap", "seconds")
+NOTE = (
+    "Mean ± sample standard deviation over seeds; the gap is test less training error, in percentage points; seconds "
+    "are of one run."
+)
+
+
+def write(workdir: str | os.PathLike, factor: Factor) -> str:
+    """Rebuilds the page of the study, see `page.write`, from the run folders in `workdir` alone.
+
+    Raises RecordError where the folder holds no run.
+    """
+    return page.write(study(read_runs(workdir), factor), workdir)
+
+
+def study(runs: Sequence[Run], factor: Factor) -> page.Study:
+    """Curves, final errors, a table and the factor's verdicts; where there are several networks, for each of them."""
+    groups = cells(runs, factor)
+    models = list(dict.fromkeys(model for model, _ in groups))
+    several = len(models) > 1
+    named = {(f"{model}, " if several else "") + name(value, factor): own for (model, value), own in groups.items()}
+    part = factor.field.rpartition(".")[2]
+    words = part.replace("_", " ")
+    heading = ", ".join([*models, plots.title(named.values())])
+    return page.Study(
+        title=f"{words.capitalize()} in {', '.join(models)}",
+        source=factor.source,
+        cells=named,
+        columns=("model", part, "seed", *NUMBERS),
+        results=[
+            {"model": model, part: value, "seed": seed(run)} | {column: run.result.get(column) for column in NUMBERS}
+            for (model, value), own in groups.items()
+            for run in own
+            if run.result is not None
+        ],
+        tables=[page.Table("Summary", (words, *HEADER), summary(named), NOTE)],
+        figures={
+            "curves": (factor_figures.curves(named, heading), factor_figures.CURVES),
+            "final_errors": (factor_figures.final_errors(named, heading), factor_figures.FINAL_ERRORS),
+        },
+        verdicts=judge(groups, factor),
+        axes=("model.name", factor.field),
+    )
+
+
+def cells(runs: Sequence[Run], factor: Factor) -> dict[tuple[str, str], list[Run]]:
+    """The runs of each (model, value): models by name, values as the factor lists them, runs by seed."""
+    keys = {run.folder: (model_name(run), flatten(run.config).get(factor.field, "null").strip('"')) for run in runs}
+    order = [*factor.names]
+
+    def rank(key: tuple[str, str]) -> tuple[str, int, str]:
+        model, value = key
+        return model, order.index(value) if value in order else len(order), value
+
+    ordered = sorted(runs, key=lambda run: (rank(keys[run.folder]), seed(run), run.folder.name))
+    out: dict[tuple[str, str], list[Run]] = {}
+    for run in ordered:
+        out.setdefault(keys[run.folder], []).append(run)
+    return out
+
+
+def model_name(run: Run) -> str:
+    """The name of the run's network."""
+    return str((run.config.get("model") or {}).get("name", ""))
+
+
+def name(value: str, factor: Factor) -> str:
+    """What the value is called in tables and sentences."""
+    return factor.names.get(value, value)
+
+
+def summary(named: Mapping[str, Sequence[Run]]) -> list[list[str]]:
+    """A line a cell that has a finished run: HEADER's numbers as text."""
+    out = []
+    for cell, members in named.items():
+        results = [run.result for run in members if run.result is not None]
+        if results:
+            sizes = sorted({number(result.get("parameters")) for result in results})
+            seconds = math.fsum(number(result.get("seconds")) for result in results) / len(results)
+            train, test = (
+                [number(result.get(metric)) for result in results] for metric in ("train_error", "test_error")
+            )
+            gap = [test_error - train_error for train_error, test_error in zip(train, test, strict=True)]
+            errors = [percent(_spread(values)) for values in (train, test, gap)]
+            out.append([cell, str(len(results)), " / ".join(f"{n:,.0f}" for n in sizes), *errors, f"{seconds:.0f}"])
+    return out
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    mean, deviation = mean_and_deviation([value for value in values if math.isfinite(value)])
+    return {"mean": mean, "sd": deviation}
+
+
+def judge(groups: Mapping[tuple[str, str], Sequence[Run]], factor: Factor) -> list[dict[str, Any]]:
+    """The verdicts on the factor's claims, as of `claims.compare`; of several networks on each."""
+    models = list(dict.fromkeys(model for model, _ in groups))
+    out = []
+    for model in models:
+        for claim in factor.claims:
+            a, b = (Group(name(value, factor), groups.get((model, value), [])) for value in (claim.a, claim.b))
+            several = len(models) > 1
+            label = f"{claim.name}_{model}" if several else claim.name
+            text = f"{model}: {claim.text}" if several else claim.text
+            out.append(compare(label, text, claim.metric, a, b, claim.higher, axes=(factor.field,)))
+    return out
