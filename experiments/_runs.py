@@ -12,6 +12,7 @@ from cnn_jax.runner import load_for
 from cnn_jax.train import devices
 from cnn_jax.train.record import require_writable
 from experiments import _network, _settings
+from experiments._numbers import integers as integers
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_network)
@@ -59,15 +60,3 @@ def width(model: str) -> int | None:
         return FLAGS.width
     own = getattr(build(model), "width", None)
     return own and max(1, round(FLAGS.width_multiplier * own))
-
-
-def integers(flag: str) -> list[int]:
-    """The numbers of a list flag; raises ConfigError."""
-    texts: list[str] = FLAGS.flag_values_dict()[flag]
-    try:
-        numbers = [int(text) for text in texts]
-    except ValueError as error:
-        raise ConfigError(f"--{flag}={','.join(texts)}: give whole numbers with commas between") from error
-    if not numbers:
-        raise ConfigError(f"--{flag} is empty")
-    return numbers

@@ -48,7 +48,7 @@ def main() -> None:
             study.keep_initial(study.file(workdir), begun, dataset, FLAGS.progress)
         file = study.file(workdir)
         study.keep_sweep(file, runs, lambda run: load_for(run, FLAGS.data_dir, FLAGS.download), options)
-    print(depth_diagnostics.write(file.parent))
+    print(depth_diagnostics.write(file.parents[1]))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from functools import partial
 from absl import flags
 
 from cnn_jax.config import ConfigError
-from cnn_jax.report import architectures, degradation, factors
+from cnn_jax.report import architectures, degradation, depth_diagnostics, factors, regularization
 from experiments import _launcher as launcher
 
 STUDIES: dict[str, Callable[..., str]] = {"depth_sweep": degradation.write, "architectures": architectures.write}
+STUDIES |= {"depth_diagnostics": depth_diagnostics.write, "regularization": regularization.write}
 STUDIES |= {name: partial(factors.write, factor=factor) for name, factor in factors.FACTORS.items()}
 
 FLAGS = flags.FLAGS

@@ -7,6 +7,8 @@ import pytest
 
 from cnn_jax.data import load
 from cnn_jax.diagnostics import study
+from cnn_jax.report import depth_diagnostics
+from cnn_jax.train.record import RecordError
 from tests.test_experiments import TINY, launch
 
 LAYERS = ["conv1", *(f"stage{stage}_block1/conv{index}" for stage in (1, 2, 3) for index in (1, 2))]
@@ -51,6 +53,17 @@ def test_the_constructed_network_errs_as_the_trained_one_does(examined):
         (models["plain8"]["train_error"], models["plain8"]["test_error"])
     )
     assert models["plain14"]["constructions"] == []
+
+
+def test_the_page_is_rebuilt_from_the_file_alone(examined, tmp_path):
+    there = examined[0] / "diagnostics"
+    (tmp_path / "diagnostics").mkdir()
+    (tmp_path / "diagnostics/diagnostics.json").write_bytes((there / "diagnostics.json").read_bytes())
+    depth_diagnostics.write(tmp_path)
+    for name in ("report.html", "claims.json", "results.csv", "lesions.svg"):
+        assert (tmp_path / "diagnostics" / name).read_bytes() == (there / name).read_bytes()
+    with pytest.raises(RecordError, match="holds no diagnostics.json"):
+        depth_diagnostics.write(there)
 
 
 def test_what_is_there_is_not_computed_again(tmp_path):

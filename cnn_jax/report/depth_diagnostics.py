@@ -22,11 +22,15 @@ NOTE = (
 
 
 def write(workdir: Path) -> str:
-    """Rebuilds the page, see `page.write`, beside diagnostics.json in `workdir`; raises RecordError without that."""
-    parts = record.read_json(workdir / "diagnostics.json")
+    """Rebuilds the page, see `page.write`, beside `workdir`'s diagnostics/diagnostics.json.
+
+    Raises RecordError where there is none.
+    """
+    folder = workdir / "diagnostics"
+    parts = record.read_json(folder / "diagnostics.json")
     if parts is None:
-        raise record.RecordError(f"{workdir} holds no diagnostics.json: ./launch.sh depth_diagnostics writes it")
-    return page.write(study(nets(parts["initial"]), nets(parts["networks"])), workdir)
+        raise record.RecordError(f"{folder} holds no diagnostics.json: ./launch.sh depth_diagnostics writes it")
+    return page.write(study(nets(parts["initial"]), nets(parts["networks"])), folder)
 
 
 def study(initial: Sequence[Net], trained: Sequence[Net]) -> page.Study:
