@@ -59,6 +59,17 @@ def run_name(config: Config) -> str:
     return f"{config.model.name}-{dataset}-seed{config.seed}-{config_lib.fingerprint(config)}"
 
 
+def labels(configs: Sequence[Config]) -> dict[Config, str]:
+    """`resnet20 penalty.l1=0.001`: the network, and the fields in which a config is not as the first, seeds apart."""
+    first, said = config_lib.flatten(configs[0]), {}
+    for config in configs:
+        fields = config_lib.flatten(config)
+        others = [f"{path}={value}" for path, value in fields.items() if value != first[path]]
+        named = [field for field in others if not field.startswith(("seed=", "model.name="))]
+        said[config] = " ".join([config.model.name, *named])
+    return said
+
+
 def folders(configs: Iterable[Config], workdir: Path) -> dict[Path, Config]:
     """The run folder of each config; raises ConfigError where two configs are the same."""
     named: dict[Path, Config] = {}
@@ -79,7 +90,7 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
       Stopped: a signal arrived; the run at hand is saved.
       RecordError: the workdir cannot be written.
     """
-    runs = folders(configs, record.require_writable(workdir))
+    runs, said = folders(configs, record.require_writable(workdir)), labels(configs)
     outcomes, todo = [], {}
     for folder, config in runs.items():
         result = record.read_json(folder / "result.json")
@@ -91,7 +102,8 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
         print(f"{len(outcomes)} of {len(runs)} runs are finished already")
     for outcome in execute(todo, settings):
         outcomes.append(outcome)
-        print(f"[{len(outcomes)}/{len(runs)}] {outcome.folder.name}: {describe(outcome)}", flush=True)
+        cell = said[runs[outcome.folder]]
+        print(f"[{len(outcomes)}/{len(runs)}] {outcome.folder.name} ({cell}): {describe(outcome)}", flush=True)
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
         print(f"\n{len(failed)} of {len(runs)} runs failed; the same command tries them again:")
@@ -123,22 +135,24 @@ def plan(configs: Sequence[Config], workdir: Path, settings: Settings) -> str:
     cells: dict[Config, list[Path]] = {}  # the folders of runs that differ in their seed alone
     for folder, config in folders(configs, workdir).items():
         cells.setdefault(config_lib.change(config, "seed", 0), []).append(folder)
+    said = labels(list(cells))
+    widest = max(map(len, said.values()))
     heads = ("runs", 5), ("finished", 8), ("parameters", 12), ("steps", 8), ("s/step", 8), ("s/run", 8), ("s to do", 8)
-    lines = ["model       " + "".join(f" {head:>{width}}" for head, width in heads)]
+    lines = [f"{'model':<{widest}}" + "".join(f" {head:>{width}}" for head, width in heads)]
     total = 0.0
     for number, (config, members) in enumerate(cells.items(), start=1):
         if settings.progress:
-            print(f"[{number}/{len(cells)}] compiling and timing {config.model.name}", file=sys.stderr, flush=True)
+            print(f"[{number}/{len(cells)}] compiling and timing {said[config]}", file=sys.stderr, flush=True)
         task, dataset = prepare(config, settings)
         cost = timing.measure(task, config, dataset, settings.layout)
         finished = sum((folder / "result.json").exists() for folder in members)
-        # Runs of one cell share what is compiled.
-        again = cost.seconds(config) - cost.compile_seconds
         left = len(members) - finished
-        todo = left * again + (cost.compile_seconds if left else 0)
+        # Runs of one cell share what is compiled, unless each seed has data of its own.
+        compiled = left if config.data.train_examples else min(left, 1)
+        todo = left * (cost.seconds(config) - cost.compile_seconds) + compiled * cost.compile_seconds
         total += todo
         lines.append(
-            f"{config.model.name:<12} {len(members):>5} {finished:>8} {cost.parameters:>12,} {config.steps:>8,} "
+            f"{said[config]:<{widest}} {len(members):>5} {finished:>8} {cost.parameters:>12,} {config.steps:>8,} "
             f"{cost.step_seconds:>8.3f} {cost.seconds(config):>8.0f} {todo:>8.0f}"
         )
     length = f"{total / 60:.1f} minutes" if total < 7200 else f"{total / 3600:.1f} hours"

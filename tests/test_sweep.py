@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cnn_jax import presets, runner, sweep
-from cnn_jax.config import ConfigError, change, override
+from cnn_jax.config import Config, ConfigError, change, override
 from cnn_jax.runner import Settings
 from cnn_jax.train import devices, record
 
@@ -196,3 +196,12 @@ def test_the_listing_needs_nothing_but_python():
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_cell_is_called_by_what_is_not_as_in_the_first():
+    configs = sweep.grid(Config(), {"model.name": ["plain8", "resnet8"], "penalty.l1": [0.0, 0.1], "seed": [0, 1]})
+    said = sweep.labels(configs)
+    assert [said[config] for config in configs[::2]] == [
+        *("plain8", "plain8 penalty.l1=0.1", "resnet8", "resnet8 penalty.l1=0.1")
+    ]
+    assert said[configs[0]] == said[configs[1]]

@@ -18,19 +18,23 @@ DEVIATIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 EXPONENTS = np.arange(-8, 2.01, 0.25)  # of 10: the edges of the histogram
 
 
-def measure(network: Network, examples: Mapping[str, np.ndarray], batch_size: int = 500) -> dict[str, Any]:
+def measure(
+    network: Network, examples: Mapping[str, np.ndarray], batch_size: int = 500, most: int = 2000
+) -> dict[str, Any]:
     """Sparsity, norms, histogram, and the error after pruning and under noise; plain numbers.
 
     Args:
       network: a trained classifier.
       examples: `image` uint8 (N, H, W, C) and `label` int32 (N,), of the test split.
       batch_size: images in a batch.
+      most: how many images, the first, are enough for the errors.
 
     Returns:
       `layers`, see `sparsity`; `histogram`, see `histogram`; `pruned`, a list of {"fraction", "error"}; `noise`, a list
       of {"deviation", "error"}; errors are fractions.
     """
-    errors = functools.partial(error, network, examples, batch_size=batch_size)
+    some = {name: array[:most] for name, array in examples.items()}
+    errors = functools.partial(error, network, some, batch_size=batch_size)
     return {
         "layers": sparsity(network.variables["params"]),
         "histogram": histogram(network.variables["params"]),
