@@ -110,6 +110,8 @@ CANNOT = {
         Model("vgg11", pooling="trainable"),
         "model.pooling=trainable: vgg11 has max, mean, overlapping, strided",
     ),
+    "vgg11, no such normalisation": (Model("vgg11", normalization="bm"), "normalization=bm: vgg11 has none, lrn, bn"),
+    "alexnet, mean": (Model("alexnet", pooling="mean"), "model.pooling=mean: alexnet has overlapping, max"),
     "alexnet, bn": (Model("alexnet", normalization="bn"), "model.normalization=bn: alexnet has lrn, none"),
     "vgg11, valid, too small": (Model("vgg11", padding_mode="valid"), "images of 8 pixels are too small for vgg11"),
     "lenet5_full, valid, too small": (Model("lenet5_full", padding_mode="valid"), "are too small for lenet5_full"),
@@ -167,6 +169,26 @@ def test_alexnet_without_its_response_normalisation_has_the_same_parameters():
     assert names("alexnet", 32, normalization="none") == names("alexnet", 32)
     assert "norm1" not in traced("alexnet", 32, image_size=32, normalization="none")[1]
     assert "norm1" in traced("alexnet", 32, image_size=32)[1]
+
+
+def test_alexnet_pools_without_overlap():
+    _, overlapping, _ = traced("alexnet", 227)
+    _, apart, variables = traced("alexnet", 227, pooling="max")
+    assert [overlapping[f"pool{index}"][0] for index in (1, 2, 5)] == [27, 13, 6]  # the paper's
+    assert [apart[f"pool{index}"][0] for index in (1, 2, 5)] == [27, 13, 6]
+    small = [traced("alexnet", 32, image_size=32, pooling=pooling)[1]["pool5"][0] for pooling in ("overlapping", "max")]
+    assert small == [3, 4]
+    assert variables["params"]["fc6"]["kernel"].shape[:2] == (6, 6)
+
+
+def test_a_strided_convolution_pads_as_all_others_do():
+    x = jnp.asarray(images(8, 2))
+    pool = Pool("strided", "tanh", "circular")
+    variables = pool.init(jax.random.key(0), x)
+    y = pool.apply(variables, x)
+    shifted = pool.apply(variables, jnp.roll(x, (2, 4), (1, 2)))
+    np.testing.assert_allclose(shifted, jnp.roll(y, (1, 2), (1, 2)), atol=1e-6)
+    assert Pool("strided", "tanh", "valid").init_with_output(jax.random.key(0), x)[0].shape == (2, 3, 3, 2)
 
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_full"])

@@ -5,7 +5,7 @@ slower at the gradient of its own `reduce_window`, and at that of the slices of 
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -66,25 +66,33 @@ def global_mean_pool(x: jax.Array) -> jax.Array:
 POOLINGS = {"max": (2, 2, 0), "mean": (2, 2, 0), "overlapping": (3, 2, 1), "strided": (3, 2, 1)}
 
 
+def geometry(pooling: str, padding_mode: str = "zero") -> tuple[int, int, int]:
+    """Window, stride and padding of one of POOLINGS; a convolution that is to stay inside has no padding."""
+    window, stride, padding = POOLINGS[pooling]
+    return window, stride, 0 if (pooling, padding_mode) == ("strided", "valid") else padding
+
+
 class Pool(nn.Module):
     """Maps of half the size, by one of POOLINGS: (B, H, W, C) -> (B, H', W', C).
 
     Attributes:
       pooling: "max", "mean", "overlapping" (the largest) or "strided" (a convolution, and the nonlinearity).
       activation: that nonlinearity.
+      padding_mode: what the convolution finds beyond the edge, see Conv.
       dtype: the convolution's compute type.
     """
 
     pooling: str
     activation: str = "relu"
+    padding_mode: str = "zero"
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        window, stride, padding = POOLINGS[self.pooling]
+        window, stride, padding = geometry(self.pooling, self.padding_mode)
         if self.pooling == "strided":
-            conv = Conv(x.shape[-1], window, stride, padding, use_bias=True, dtype=self.dtype, name="conv")
-            return ACTIVATIONS[self.activation](conv(x))
+            conv = partial(Conv, use_bias=True, dtype=self.dtype, name="conv")
+            return ACTIVATIONS[self.activation](conv(x.shape[-1], window, stride, padding, self.padding_mode)(x))
         return (mean_pool if self.pooling == "mean" else max_pool)(x, window, stride, padding)
 
 

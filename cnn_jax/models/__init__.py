@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from cnn_jax.config import ConfigError, Model, near
+from cnn_jax.config.checks import CHOICES
 from cnn_jax.layers.initializers import INITIALIZATIONS
 from cnn_jax.models.alexnet import AlexNet
 from cnn_jax.models.googlenet import GoogLeNet, GoogLeNetBN
@@ -67,7 +68,8 @@ def build(name: str, **changes: Any) -> nn.Module:
         raise ConfigError(f"{name} has no model.{field}; {near(field, fields(constructor))}")
     if changes.get("initialization", "he") not in INITIALIZATIONS:
         raise ConfigError(f"model.initialization={changes['initialization']}: choose from {', '.join(INITIALIZATIONS)}")
-    for field, choices in getattr(module(constructor), "CHOICES", {}).items():
+    known = {field: CHOICES[f"model.{field}"] for field in changes if f"model.{field}" in CHOICES}
+    for field, choices in (known | getattr(module(constructor), "CHOICES", {})).items():
         if changes.get(field, choices[0]) not in choices:
             raise ConfigError(f"model.{field}={changes[field]}: {name} has {', '.join(choices)}")
     image_size = changes.get("image_size", fields(constructor)["image_size"])

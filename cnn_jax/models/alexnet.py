@@ -55,13 +55,17 @@ class AlexNet(nn.Module):
       dropout: probability that a unit is dropped.
       normalization: "lrn", the responses of conv1 and conv2, or "none".
       activation: one of ACTIVATIONS.
+      pooling: "overlapping", 3x3 of stride 2, or "max", 2x2 (Section 3.4).
       initialization: see INITIALIZATIONS.
       axis_name: see Dropout.
       dtype: compute type.
     """
 
     STEMS: ClassVar[dict[str, int]] = {"paper": 67, "small": 15, "tiny": 7}
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"normalization": ("lrn", "none")}
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "normalization": ("lrn", "none"),
+        "pooling": ("overlapping", "max"),
+    }
 
     num_classes: int = 1000
     year: int = 2012
@@ -72,6 +76,7 @@ class AlexNet(nn.Module):
     dropout: float = 0.5
     normalization: str = "lrn"
     activation: str = "relu"
+    pooling: str = "overlapping"
     initialization: str = "alexnet"
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -90,7 +95,7 @@ class AlexNet(nn.Module):
             if self.normalization == "lrn" and index <= 2:
                 x = endpoints[f"norm{index}"] = local_response_norm(x)
             if index in pools:
-                x = endpoints[f"pool{index}"] = max_pool(x, 3, 2)
+                x = endpoints[f"pool{index}"] = max_pool(x, self.pooled, 2)
         for name, units, window in (("fc6", features[5], self.window), ("fc7", features[6], 1)):
             if self.year == 2014:
                 x = Dropout(self.dropout, self.axis_name)(x, train=train)
@@ -105,6 +110,11 @@ class AlexNet(nn.Module):
         return max(1, round(count * self.width / FEATURES[self.year][0] / self.towers)) * self.towers
 
     @property
+    def pooled(self) -> int:
+        """Pixels a side of a pooling window."""
+        return 3 if self.pooling == "overlapping" else 2
+
+    @property
     def padding(self) -> int:
         """conv1's, in pixels."""
         if self.stem == "paper":
@@ -117,5 +127,5 @@ class AlexNet(nn.Module):
         kernel_size, stride, pools = BEGINNINGS[self.stem]
         size = output_size(self.image_size, kernel_size, stride, self.padding)
         for _ in pools:
-            size = output_size(size, 3, 2)
+            size = output_size(size, self.pooled, 2)
         return size

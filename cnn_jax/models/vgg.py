@@ -16,7 +16,7 @@ from cnn_jax.layers.dense import Dense, scores
 from cnn_jax.layers.dropout import Dropout
 from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.norm import BatchNorm, local_response_norm
-from cnn_jax.layers.pool import POOLINGS, Pool
+from cnn_jax.layers.pool import POOLINGS, Pool, geometry
 
 # Table 1: kernel sizes of the convolutions, a tuple for each stage. A-LRN normalizes the responses of conv1_1.
 KERNEL_SIZES = {
@@ -98,9 +98,9 @@ class VGG(nn.Module):
                     x = endpoints[f"norm{place}"] = local_response_norm(x)
                 size = output_size(size, kernel_size, 1, 0 if self.padding_mode == "valid" else kernel_size // 2)
             if stage in POOLS[self.stem]:
-                pool = Pool(self.pooling, self.activation, self.dtype, name=f"pool{stage}")
+                pool = Pool(self.pooling, self.activation, self.padding_mode, self.dtype, name=f"pool{stage}")
                 x = endpoints[f"pool{stage}"] = pool(x)
-                size = output_size(size, *POOLINGS[self.pooling])
+                size = output_size(size, *geometry(self.pooling, self.padding_mode))
         for name, window in (("fc6", size), ("fc7", 1)):
             x = Dense(HIDDEN * self.width, window, dtype=self.dtype, name=name)(x)  # (B, 4096)
             x = endpoints[name] = activate(x)

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnn_jax.report import page
 from cnn_jax.report import regularization_figures as figures
-from cnn_jax.report.cells import seed
+from cnn_jax.report.cells import number, seed
 from cnn_jax.report.claims import Group, compare
 from cnn_jax.report.page import Study, Table
 from cnn_jax.report.regularization_cells import Cell, amount, cells, choose, counts_of, measured, values
@@ -16,6 +16,7 @@ from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.train.record import Run, read_runs
 from cnn_jax.train.regularizers import OFF
 
+NOISE = 0.2
 AXES = ("seed", "data.train_examples", *OFF)
 NUMBERS = ("train_error", "validation_error", "test_error", "gap", "small", "zero", "l1", "l2", "seconds")
 COLUMNS = ("method", "strength", "examples", "seed", *NUMBERS)
@@ -118,17 +119,25 @@ def zero_weights(run: Run) -> float:
     return measured(run, "zero")
 
 
+def error_under_noise(run: Run) -> float:
+    """A run's test error with noise of standard deviation NOISE on its inputs, a fraction."""
+    lines = (run.measured or {}).get("noise", [])
+    return number(next((line["error"] for line in lines if line["deviation"] == NOISE), None))
+
+
 def verdicts(study: Sequence[Cell]) -> list[dict[str, Any]]:
     """The lecture's claims, for each number of examples.
 
     "L1 regularization ... tends to drive the weights sparse", "L2 ... the weights tend to be diffused with smaller
     values", elastic net "is a combination": at the largest lambda that the methods have in common, as the lecture
-    writes them. "L2 regularization is superior to L1": each at the strength that validation chose.
+    writes them. L1's networks "become invariant to noisy inputs", "L2 regularization is superior to L1": each at the
+    strength that validation chose.
     """
     out = []
     for count in counts_of(study):
         here = [cell for cell in study if cell.examples == count]
         same, best = partial(_claim, here, small_weights), partial(_claim, choose(here), "test_error")
+        noisy = partial(_claim, choose(here), error_under_noise)
         penalties = ("l1", "l2", "elastic_net")
         out += same("l1_is_sparser_than_l2", "L1 leaves more weights below 0.001 than L2", "l1", "l2", True, penalties)
         text = "the elastic net leaves no more weights below 0.001 than L1"
@@ -141,6 +150,8 @@ def verdicts(study: Sequence[Cell]) -> list[dict[str, Any]]:
         if count == counts_of(study)[0]:
             out += best("l1_is_better_than_none", "L1 has lower test error than no regulariser", "none", "l1", True)
             out += best("l2_is_better_than_none", "L2 has lower test error than no regulariser", "none", "l2", True)
+        text = f"under noise of {NOISE} on its inputs L1 has lower test error than no regulariser"
+        out += noisy("l1_withstands_noise", text, "none", "l1", True)
         out += best("l2_is_as_good_as_l1", "L2 has no higher test error than L1", "l2", "l1", False)
     return out
 

@@ -136,7 +136,9 @@ def sparsity_by_layer(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
                 if layers:
                     names = [layer["name"] for run in cell.runs if run.measured for layer in run.measured["layers"]]
                     names = list(dict.fromkeys(names))
-                    axes.plot(np.mean(layers, axis=0), **line_style(study, cell.method))
+                    order = sorted(range(len(names)), key=lambda index: names[index] == "fc")  # it is named first
+                    names = [names[index] for index in order]
+                    axes.plot(np.mean(layers, axis=0)[order], **line_style(study, cell.method))
             if names:
                 axes.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
             axes.set(title=title, ylim=(-0.02, 1.02))
