@@ -1,7 +1,7 @@
 """Batch norm trains better than nothing; local response normalisation contributes little.
 
     ./launch.sh normalization                                        # real digits, minutes on two cores
-    ./launch.sh normalization --model=vgg11 --normalizations=none,lrn
+    ./launch.sh normalization --model=resnet20 --workdir=runs/normalization_resnet20
     ./launch.sh normalization --dataset=cifar10 --data_dir=DIR --model=plain20 --epochs=20
 
 One network with no normalisation, with LRN and with batch norm, all else alike: the learning rate too, which is the
@@ -21,7 +21,7 @@ from experiments import _sweep
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_sweep)
-flags.DEFINE_string("model", "resnet20", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2.")
+flags.DEFINE_string("model", "vgg11", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2.")
 flags.DEFINE_list("normalizations", ["none", "lrn", "bn"], "What convolutions are followed by: none, lrn, bn.")
 FLAGS.set_default("workdir", "runs/normalization")
 
