@@ -58,6 +58,7 @@ def test_strengths_are_the_methods_own_or_those_given():
         (["l1"], ["l2=1"], "l2 is not among the methods, l1"),
         (["l1"], ["l1=strong"], "write it as l1=1e-5,1e-4"),
         (["none"], ["none=1"], "write it as"),
+        ([], [], "--methods is empty"),
     ):
         with pytest.raises(ConfigError, match=message):
             parse(names, strengths)

@@ -17,6 +17,10 @@ from cnn_jax.train.record import Run, read_runs
 from cnn_jax.train.regularizers import OFF
 
 NOISE = 0.2
+CHOSEN = (
+    "The lowest mean validation error over seeds, of equals the weakest. A method tried at one strength has that; one "
+    "tried at several without a validation split (--validation) has no row here, and nothing is claimed of its errors."
+)
 AXES = ("seed", "data.train_examples", *OFF)
 NUMBERS = ("train_error", "validation_error", "test_error", "gap", "small", "zero", "l1", "l2", "seconds")
 COLUMNS = ("method", "strength", "examples", "seed", *NUMBERS)
@@ -72,7 +76,7 @@ def write(workdir: str | os.PathLike) -> str:
             columns=COLUMNS,
             results=[row(cell, run) for cell in study for run in cell.runs if run.result is not None],
             tables=[
-                table("Each method at the strength chosen on the validation split", chosen),
+                table("Each method at the strength chosen on the validation split", chosen, CHOSEN),
                 table("Every strength", study),
             ],
             figures=drawn,
@@ -89,7 +93,7 @@ def row(cell: Cell, run: Run) -> dict[str, Any]:
     return line | {name: measured(run, name) for name in NUMBERS}
 
 
-def table(caption: str, shown: Sequence[Cell]) -> Table:
+def table(caption: str, shown: Sequence[Cell], note: str = "") -> Table:
     """A line a cell, means and sample standard deviations over seeds."""
     rows = []
     for cell in shown:
@@ -98,7 +102,7 @@ def table(caption: str, shown: Sequence[Cell]) -> Table:
         norms = [spread(cell, metric, 1, 1) for metric in ("l1", "l2")]
         finished = sum(run.result is not None for run in cell.runs)
         rows.append((f"{amount(cell):,}", cell.method, strength, str(finished), *fractions, *norms))
-    return Table(caption, ("examples", "method", "strength", "seeds", *HEADER), rows)
+    return Table(caption, ("examples", "method", "strength", "seeds", *HEADER), rows, note)
 
 
 def spread(cell: Cell, metric: str, unit: float, digits: int) -> str:

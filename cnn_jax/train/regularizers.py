@@ -65,6 +65,8 @@ def parse(names: Sequence[str], strengths: Sequence[str]) -> list[tuple[str, flo
 
     Raises ConfigError.
     """
+    if not names:
+        raise ConfigError("--methods is empty")
     given = {}
     for text in strengths:
         name, _, numbers = text.partition("=")
