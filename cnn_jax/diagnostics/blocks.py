@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cnn_jax import evaluation
 from cnn_jax.config import ConfigError
+from cnn_jax.evaluation import Protocol
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.models.resnet import CifarResNet, ImageNetResNet
@@ -36,6 +38,18 @@ def block_names(network: Network) -> list[str]:
 
 def has_blocks(network: Network) -> bool:
     return isinstance(network.model, CifarResNet | ImageNetResNet)
+
+
+def examinable(network: Network, examples: Mapping[str, np.ndarray]) -> tuple[Network, list[str], Protocol]:
+    """The network with its blocks apart, their names, and how it is shown one view of each of the images.
+
+    Raises ConfigError: it has no blocks, or cannot see the images.
+    """
+    network = unscanned(network)
+    names, protocol = block_names(network), evaluation.choose(network)
+    height, width, _ = evaluation.seen_shape(network, examples["image"].shape[1:])
+    evaluation.check(protocol, height, width, network.model.image_size)
+    return network, names, protocol
 
 
 def make_means(

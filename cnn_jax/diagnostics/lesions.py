@@ -10,7 +10,7 @@ from flax import linen as nn
 from tqdm import tqdm
 
 from cnn_jax import evaluation
-from cnn_jax.diagnostics.blocks import block_names, make_means, unscanned
+from cnn_jax.diagnostics.blocks import examinable, make_means
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import Block
 from cnn_jax.train.devices import Layout
@@ -69,11 +69,7 @@ def lesions(
     Raises:
       ConfigError: a network without blocks, or images it cannot see.
     """
-    network = unscanned(network)
-    names = block_names(network)
-    protocol = evaluation.choose(network)
-    shape = evaluation.seen_shape(network, examples["image"].shape[1:])
-    evaluation.check(protocol, *shape[:2], network.model.image_size)
+    network, names, protocol = examinable(network, examples)
     inner, sums = evaluation.make_evaluate(network, protocol)
 
     def evaluate(given: Any, batch: Any) -> Any:

@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax import traverse_util
 
 from cnn_jax import evaluation
-from cnn_jax.diagnostics.blocks import block_names, make_means, unscanned
+from cnn_jax.diagnostics.blocks import examinable, make_means
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import ConvNorm
 from cnn_jax.train.devices import Layout
@@ -39,11 +39,7 @@ def deviations(
     Raises:
       ConfigError: a network without blocks, or images it cannot see.
     """
-    network = unscanned(network)
-    blocks = block_names(network)
-    protocol = evaluation.choose(network)
-    shape = evaluation.seen_shape(network, examples["image"].shape[1:])
-    evaluation.check(protocol, *shape[:2], network.model.image_size)
+    network, blocks, protocol = examinable(network, examples)
 
     def responses(variables: Any, image: jax.Array) -> dict[str, jax.Array]:
         (view,) = evaluation.views(network.images(image), protocol)  # (B, 1, H, W, C)
