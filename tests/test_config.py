@@ -87,7 +87,7 @@ def test_none_is_the_networks_own_but_where_it_is_a_choice():
 
 
 def test_every_field_changes_the_fingerprint():
-    base = override(Config(), ["data.validation=10"])  # or patience could not be set
+    base = override(Config(), ["data.validation=10", "data.mean=0.4"])  # or patience, crop could not be set
     seen = {config_lib.fingerprint(base)}
     for path, value in config_lib.flatten(base).items():
         other = {
@@ -100,6 +100,9 @@ def test_every_field_changes_the_fingerprint():
             "boundaries": (0.25,),
             "mean": (0.5,),
             "std": (0.5,),
+            "short_side": (320,),
+            "area": (0.1, 0.9),
+            "aspect": (0.5, 2.0),
             "dtype": "bfloat16",
         }
         choices = CHOICES.get(path)

@@ -1,6 +1,6 @@
 """What the values of a Config can be."""
 
-from cnn_jax.config.fields import Config, ConfigError, flatten, show
+from cnn_jax.config.fields import Config, ConfigError, Data, flatten, show
 
 CHOICES = {
     "model.shortcut_option": ("A", "B", "C"),
@@ -35,6 +35,9 @@ NOT_NEGATIVE = (
     "data.train_examples",
     "data.pad",
     "data.canvas",
+    "data.crop",
+    "data.pca",
+    "data.test_short_side",
     "optim.weight_decay",
     "loss.auxiliary_weight",
     "penalty.l1",
@@ -68,6 +71,7 @@ def check(config: Config) -> Config:
         raise ConfigError(f"optim.warmup={config.optim.warmup}: must end before the first of optim.boundaries")
     if not all(deviation > 0 for deviation in config.data.std):
         raise ConfigError(f"data.std={show(config.data.std)}: must be above 0")
+    check_streamed(config.data)
     group = config.model.bn_group
     if isinstance(group, str) and group not in ("global", "device"):
         raise ConfigError(f"model.bn_group={group}: choose from global, device, or a number of examples")
@@ -82,3 +86,26 @@ def check(config: Config) -> Config:
     if config.patience and not config.data.validation:
         raise ConfigError(f"patience={config.patience} looks at validation errors: set data.validation (--validation)")
     return config
+
+
+def check_streamed(data: Data) -> None:
+    """Raises ConfigError where images cannot be cropped so."""
+    if not data.crop:
+        return
+    short = data.short_side
+    if len(short) not in (1, 2) or list(short) != sorted(short) or short[0] < data.crop:
+        raise ConfigError(
+            f"data.short_side={show(short)}: one number of pixels or two, rising, from data.crop={data.crop} on"
+        )
+    for name, values, most in (("area", data.area, 1.0), ("aspect", data.aspect, float("inf"))):
+        if values and not (len(values) == 2 and 0 < values[0] <= values[1] <= most):
+            raise ConfigError(f"data.{name}={show(values)}: two rising numbers above 0{', up to 1' * (most == 1)}")
+    if data.test_short_side and data.test_short_side < data.crop:
+        raise ConfigError(f"data.test_short_side={data.test_short_side} is less than data.crop={data.crop}")
+    for name in ("canvas", "train_examples"):
+        if getattr(data, name):
+            raise ConfigError(f"data.{name} is of images in memory; leave it out, or data.crop")
+    if data.average_pool != 1:
+        raise ConfigError("data.average_pool is of images in memory; leave it out, or data.crop")
+    if not data.mean:
+        raise ConfigError("data.mean: give what is subtracted from streamed images, for instance 0.485,0.456,0.406")

@@ -68,8 +68,21 @@ class Data:
     std: tuple[float, ...] = ()
     """What they are then divided by, likewise; none is 1."""
     pad: int = 4
-    """Pixels of padding before the random crop back to size; 0 is no crop."""
+    """Pixels of padding before the random crop back to size, of images in memory; 0 is no crop."""
     flip: bool = True
+    crop: int = 0
+    """Pixels a side of the crops that the network is shown of images streamed from their files; 0 is images of one
+    size, all in memory. What follows is of streamed images."""
+    short_side: tuple[int, ...] = (256,)
+    """Pixels that the short side is resized to before the random crop: one number, or two between which it is drawn."""
+    area: tuple[float, ...] = ()
+    """In place of short_side: between which shares of the image's area the crop's is drawn (Szegedy et al. 2015)."""
+    aspect: tuple[float, ...] = (3 / 4, 4 / 3)
+    """With area: between which ratios of width to height the crop's is drawn."""
+    pca: float = 0.0
+    """Standard deviation of the shift along the principal components of colour (Krizhevsky et al. 2012, 4.1)."""
+    test_short_side: int = 0
+    """Pixels that the short side is resized to before the central crop in evaluation; 0 is 256 for a crop of 224."""
 
 
 @dataclass(frozen=True)
