@@ -46,7 +46,7 @@ def complete(config: Config, dataset: Dataset) -> Config:
 
 def seen_shape(data: Data, dataset: Dataset) -> tuple[int, int, int]:
     """(H, W, C) of the images that the network sees; raises ConfigError."""
-    height, width, channels = dataset.image_shape
+    height, width, channels = (data.crop, data.crop, 3) if data.crop else dataset.image_shape
     if data.canvas and data.canvas < max(height, width):
         raise ConfigError(f"data.canvas={data.canvas} is smaller than images of {height}x{width}")
     height, width = (data.canvas or height), (data.canvas or width)
@@ -90,7 +90,7 @@ def _make_task(
         dtype=jnp.dtype(dtype),
         **models.settings(settings),
     )
-    images = preprocessing(data, dataset)
+    images, std = preprocessing(data, dataset), np.asarray(data.std or 1.0, np.float32)
 
     def init(key: jax.Array, batch: Any) -> Any:
         # A leaf's initial value is a function of its path: drawn without the scan, a seed is the same network with it.
@@ -102,12 +102,18 @@ def _make_task(
 
     def loss(variables: Any, batch: Any, key: jax.Array) -> Any:
         image = images(batch["image"])
-        if data.pad:
+        if "color" in batch:
+            image = image + (batch["color"] / std)[:, None, None, :]
+        if data.pad and not data.crop:
             image = random_crop(batch["key"], image, data.pad)
-        if data.flip:
+        if data.flip and not data.crop:
             image = random_flip(batch["key"], image)
         (logits, endpoints), model_state = model.apply(
-            variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+            variables | {"batch": {"slot": batch["slot"]}},
+            image,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
         )
         losses, errors = loss_and_error(logits, batch["label"], objective)
         sums = {"loss": losses.sum(), "error": errors.sum(), "count": jnp.float32(len(losses))}

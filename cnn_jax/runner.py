@@ -111,7 +111,13 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
     """Runs or continues one config and returns its result; raises what `loop.fit` raises."""
     task, dataset = prepare(config, settings)
     layout = settings.layout
-    options = loop.Options(layout, settings.checkpoint_seconds, settings.progress, settings.command, settings.signals)
+    options = loop.Options(
+        layout,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        progress=settings.progress,
+        command=settings.command,
+        signals=settings.signals,
+    )
     with devices.placed(layout):
         return loop.fit(task, config, dataset, folder, options)
 

@@ -25,7 +25,7 @@ def test_smoothed_labels_are_spread_over_all_classes(smoothing):
 def test_training_is_on_smoothed_labels_and_what_is_recorded_and_evaluated_is_not(digits):
     settings = ["model.name=lenet5_full", "data.name=digits", "data.pad=0", "data.flip=false"]
     batch = {name: array[:8] for name, array in digits.splits["train"].items()}
-    batch |= {"key": example_keys(jax.random.key(0), np.arange(8)), "mask": np.ones(8, bool)}
+    batch |= {"slot": np.arange(8), "key": example_keys(jax.random.key(0), np.arange(8)), "mask": np.ones(8, bool)}
     results = []
     for smoothing in (0.0, 0.2):
         config = override(Config(), [*settings, f"loss.label_smoothing={smoothing}"])

@@ -11,7 +11,7 @@ from cnn_jax.data.crops import resize_short_side, ten_crop
 from cnn_jax.evaluation import Protocol, networks
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
-from cnn_jax.train import devices
+from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.step import make_evaluate_step
 
@@ -59,8 +59,9 @@ def test_one_crop_is_what_training_evaluates(layout, digits):
     config = classification.complete(Config(Model("resnet8", width=4), Data("digits", pad=0, flip=False)), digits)
     task = classification.make_task(config, digits, layout.axis_name)
     variables = task.init(jax.random.key(0), None)
-    step = devices.parallelize(layout, make_evaluate_step(task.evaluate, layout.axis_name), "rrrss")
-    there = exact.evaluate(layout, step, *devices.replicate(layout, (variables, digits.splits["test"])), 100)
+    step = devices.parallelize(layout, make_evaluate_step(task.evaluate, layout.axis_name), "rrrs")
+    given = devices.replicate(layout, (variables, digits.splits["test"]))
+    there = exact.evaluate(layout, step, *given, feed.indexed(360, 100, layout))
     model = models.build("resnet8", num_classes=10, **models.settings(config.model))
     network = Network(model, variables, classification.preprocessing(config.data, digits), 1)
     here = evaluation.evaluate(network, digits.splits["test"], Protocol(), layout, batch_size=100)

@@ -128,7 +128,7 @@ def test_heads_begin_by_their_rule_and_are_part_of_the_loss(digits):
         assert np.abs(variables["params"]["aux1"]["fc1"]["kernel"]).max() <= np.sqrt(6 / (8 + 64))  # Glorot's bound
         for layer in (variables["params"]["fc"], *(variables["params"][head]["fc2"] for head in HEADS)):
             layer["kernel"][:] = 0
-        batch = {name: array[:4] for name, array in digits.splits["train"].items()}
+        batch = {name: array[:4] for name, array in digits.splits["train"].items()} | {"slot": np.arange(4)}
         losses[weight], _ = jax.jit(task.loss)(variables, batch, jax.random.key(0))
     np.testing.assert_allclose(losses[0.0], np.log(10), rtol=1e-6)
     np.testing.assert_allclose(losses[0.3], 1.6 * np.log(10), rtol=1e-6)

@@ -156,7 +156,7 @@ def test_map_loss_is_equation_9():
 def test_the_recipe_lowers_the_loss_of_a_few_digits(name, digits):
     config = classification.complete(presets.get("auto", "digits", name), digits)
     task = classification.make_task(config, digits, None)
-    batch = {field: values[:32] for field, values in digits.splits["train"].items()}
+    batch = {field: values[:32] for field, values in digits.splits["train"].items()} | {"slot": np.arange(32)}
     variables = task.init(jax.random.key(0), batch)
     descent = optimizer.make(config.optim, 1_000)
 

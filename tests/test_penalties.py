@@ -27,6 +27,7 @@ def half_mean_square(variables, batch, key):
     return loss, ({}, {"loss": loss, "error": loss, "count": jnp.float32(1)})
 
 
+BATCH = {"x": jnp.asarray(X), "y": jnp.asarray(Y), "slot": jnp.arange(N)}
 REGRESSION = Task(None, half_mean_square, None, "patients")
 
 
@@ -35,12 +36,11 @@ def optimum(penalty, momentum=0.9, steps=3000):
     optim = Optim(learning_rate=0.2 * (1 - momentum), boundaries=(0.4, 0.6, 0.8), momentum=momentum, weight_decay=0.0)
     sgd = optimizer.make(optim, steps, penalty)
     step = make_train_step(REGRESSION, sgd, None, penalty)
-    state, indices = make_state({"params": {"kernel": jnp.zeros((1, 10))}}, sgd), jnp.arange(N)
-    examples = {"x": jnp.asarray(X), "y": jnp.asarray(Y)}
+    state = make_state({"params": {"kernel": jnp.zeros((1, 10))}}, sgd)
 
     @jax.jit
     def train(state):
-        return jax.lax.fori_loop(0, steps, lambda _, s: step(s, examples, indices, indices, jax.random.key(0)), state)
+        return jax.lax.fori_loop(0, steps, lambda _, s: step(s, {}, BATCH, jax.random.key(0))[0], state)
 
     return np.asarray(train(state).params["kernel"][0])
 
@@ -75,7 +75,7 @@ def test_the_half_form_is_weight_decay():
         step = jax.jit(make_train_step(REGRESSION, sgd, None, penalty))
         state = make_state({"params": {"kernel": jnp.ones((1, 10))}}, sgd)
         for _ in range(20):
-            state = step(state, {"x": X, "y": Y}, jnp.arange(N), jnp.arange(N), jax.random.key(0))
+            state, _ = step(state, {}, BATCH, jax.random.key(0))
         return state.params["kernel"]
 
     coupled = after_steps(Optim(weight_decay=0.3), Penalty())

@@ -15,7 +15,7 @@ from cnn_jax.config import Optim, override
 from cnn_jax.data.batches import training_indices
 from cnn_jax.models import build
 from cnn_jax.models.residual import stack_blocks, unstack_blocks
-from cnn_jax.train import devices, loop, optimizer
+from cnn_jax.train import devices, feed, loop, optimizer
 from cnn_jax.train.step import make_state, make_train_step
 from cnn_jax.train.task import Task
 
@@ -55,7 +55,8 @@ def test_first_steps_equal_pytorchs(name):
             image = draw(f"image{index}", (16, 16, 16, 3)).astype(np.float64)
             examples = {"image": image, "label": np.arange(16, dtype=np.int32) % 10}
             state = state.replace(sums=jax.tree.map(jnp.zeros_like, {"loss": 0.0, "error": 0.0, "count": 0.0}))
-            state = step(state, examples, np.arange(16), np.arange(16), jax.random.key(0))
+            state, loss = step(state, {}, examples | {"slot": np.arange(16)}, jax.random.key(0))
+            assert loss == np.float32(state.sums["loss"])
             losses.append(state.sums["loss"])
             if index == 0:
                 np.testing.assert_allclose(state.sums["error"], np.sum(GOLDEN[name]["first_logits"]), rtol=1e-6)
@@ -80,12 +81,12 @@ def take_steps(config, dataset, layout, indices_of, state=None):
     """The state after a few steps from the given one, or from the config's own beginning."""
     task = classification.make_task(config, dataset, layout.axis_name)
     program = loop.make_program(task, config.optim, config.penalty, config.steps, layout)
-    examples = loop.on_devices(dataset, layout)["train"]
+    resident = feed.on_devices(dataset, layout)["train"]
     state = devices.replicate(layout, state or loop.initial_state(program, task, config, dataset))
-    key = devices.replicate(layout, jax.random.key(config.seed))
     slots = np.arange(config.batch_size, dtype=np.int32)
     for indices in indices_of:
-        state = program.train_step(state, examples, *devices.shard(layout, indices, slots), key)
+        batch = devices.shard(layout, {"index": indices, "slot": slots})
+        state, _ = program.train_step(state, resident, batch, loop.run_key(config, layout))
     return jax.device_get(state)
 
 

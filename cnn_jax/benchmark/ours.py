@@ -14,10 +14,9 @@ from cnn_jax import classification, config, models, presets
 from cnn_jax.benchmark.turns import Workload, serve
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
-from cnn_jax.data.batches import training_indices
 from cnn_jax.layers import native
 from cnn_jax.models.macs import count_macs
-from cnn_jax.train import devices, loop
+from cnn_jax.train import devices, feed, loop
 from cnn_jax.train.devices import Layout
 
 
@@ -31,21 +30,19 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
     program = loop.make_program(task, settings.optim, settings.penalty, settings.steps, layout)
     state = loop.initial_state(program, task, settings, dataset)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    splits = loop.on_devices(dataset, layout)
-    state, key = devices.replicate(layout, (state, jax.random.key(settings.seed)))
-    slots = np.arange(settings.batch_size, dtype=np.int32)
+    resident = feed.on_devices(dataset, layout)["train"]
+    state, key = devices.replicate(layout, state), loop.run_key(settings, layout)
+    batches = feed.training(dataset, settings, layout, 0)
 
     def steps(count: int) -> dict[str, float]:
         """Seconds of `count` steps after one to get going, and of them the host's, giving out the batches."""
-        nonlocal state, taken
+        nonlocal state
         marks, host = [], 0.0
         for step in range(count + 1):
             begun = time.perf_counter()
-            indices = training_indices(len(label), settings.batch_size, settings.seed, taken)
-            sharded = devices.shard(layout, indices, slots)
+            batch = devices.shard(layout, next(batches))
             host += (time.perf_counter() - begun) * (step > 0)
-            state = program.train_step(state, splits["train"], *sharded, key)
-            taken += 1
+            state, _ = program.train_step(state, resident, batch, key)
             if step in (0, count):
                 jax.block_until_ready(state)
                 marks.append(time.perf_counter())
@@ -56,7 +53,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
             steps(3)
         return {"trace": folder}
 
-    taken, begun = 0, time.perf_counter()
+    begun = time.perf_counter()
     steps(0)
     network = models.build(settings.model.name, num_classes=10, **models.settings(settings.model))
     facts = {

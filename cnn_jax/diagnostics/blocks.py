@@ -12,7 +12,7 @@ from cnn_jax.evaluation import Protocol
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.models.resnet import CifarResNet, ImageNetResNet
-from cnn_jax.train import devices
+from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.step import make_evaluate_step
@@ -70,10 +70,10 @@ def make_means(
     """
     count, devices_ = len(examples["label"]), len(layout.devices)
     batch_size = devices_ * min(max(1, batch_size // devices_), -(-count // devices_))
-    step = devices.parallelize(layout, make_evaluate_step(evaluate, layout.axis_name), "rrrss", donate=(0,))
-    arrays = devices.replicate(layout, dict(examples))
+    step = devices.parallelize(layout, make_evaluate_step(evaluate, layout.axis_name), "rrrs", donate=(0,))
+    arrays, batches = devices.replicate(layout, dict(examples)), feed.indexed(count, batch_size, layout)
 
     def means(given: Any) -> dict[str, float]:
-        return exact.evaluate(layout, step, devices.replicate(layout, given), arrays, batch_size, names)
+        return exact.evaluate(layout, step, devices.replicate(layout, given), arrays, batches, names)
 
     return means

@@ -36,9 +36,8 @@ def gradient_norms(config: Config, dataset: Dataset, variables: Any = None) -> d
     variables = task.init(key, None) if variables is None else unstack_blocks(variables)
     train = dataset.splits["train"]
     indices = training_indices(len(train["label"]), config.batch_size, config.seed, 0)
-    batch = {field: array[indices] for field, array in train.items()} | {
-        "key": example_keys(key, jnp.arange(config.batch_size))
-    }
+    slot = jnp.arange(config.batch_size)
+    batch = {field: array[indices] for field, array in train.items()} | {"slot": slot, "key": example_keys(key, slot)}
     norms = jax.device_get(norms_by_leaf(task, variables, batch, key))
     by_layer = {"/".join(path[:-1]): norm for path, norm in norms.items() if path[-1] == "kernel"}
     order = layers(unscanned, dataset)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cnn_jax.classification import loss_and_error
 from cnn_jax.config import ConfigError
 from cnn_jax.data.augment import take
-from cnn_jax.data.batches import epoch_order, evaluation_indices
+from cnn_jax.data.batches import epoch_order
 from cnn_jax.data.crops import (
     LIKE_PIL,
     Interpolation,
@@ -29,7 +29,7 @@ from cnn_jax.data.crops import (
 )
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.norm import combine_statistics
-from cnn_jax.train import devices
+from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.step import SUMS, make_evaluate_step, no_sums
@@ -190,12 +190,13 @@ def evaluate(
     a_device = max(1, batch_size // count_views(protocol, shape) // devices_)
     batch_size = devices_ * min(a_device, -(-count // devices_))
     function, names = make_evaluate(network, protocol)
-    step = devices.parallelize(layout, make_evaluate_step(function, layout.axis_name), "rrrss", donate=(0,))
+    step = devices.parallelize(layout, make_evaluate_step(function, layout.axis_name), "rrrs", donate=(0,))
     variables, arrays = devices.replicate(layout, (network.variables, dict(examples)))
-    first = devices.shard(layout, *evaluation_indices(count, batch_size)[0])
-    jax.block_until_ready(step(devices.replicate(layout, no_sums(names)), variables, arrays, *first))  # compiles
+    batches = feed.indexed(count, batch_size, layout)
+    first = devices.shard(layout, batches[0])
+    jax.block_until_ready(step(devices.replicate(layout, no_sums(names)), variables, arrays, first))  # compiles
     begun = time.perf_counter()
-    means = exact.evaluate(layout, step, variables, arrays, batch_size, names, progress)
+    means = exact.evaluate(layout, step, variables, arrays, batches, names, progress)
     return means | {"examples": count, "images_per_second": count / (time.perf_counter() - begun)}
 
 
@@ -247,7 +248,7 @@ def recompute_batch_norm(
     parts = []
     for batch in tqdm(batches, "batch norm", unit="batch", disable=not progress):
         whole = len(batch) % len(layout.devices) == 0
-        indices = devices.shard(jit, batch)[0] if whole else devices.replicate(layout, batch)
+        indices = devices.shard(jit, {"index": batch})["index"] if whole else devices.replicate(layout, batch)
         parts.append(jax.device_get(statistics(variables, examples, indices)))
     combined = combine_statistics(parts, [len(batch) for batch in batches])
     return network._replace(variables=dict(network.variables) | {"batch_stats": combined})

@@ -57,7 +57,7 @@ class AlexNet(nn.Module):
       activation: one of ACTIVATIONS.
       pooling: "overlapping", 3x3 of stride 2, or "max", 2x2 (Section 3.4).
       initialization: see INITIALIZATIONS.
-      axis_name: see Dropout.
+      axis_name: unused; nothing here depends on the other devices' examples.
       dtype: compute type.
     """
 
@@ -98,10 +98,10 @@ class AlexNet(nn.Module):
                 x = endpoints[f"pool{index}"] = max_pool(x, self.pooled, 2)
         for name, units, window in (("fc6", features[5], self.window), ("fc7", features[6], 1)):
             if self.year == 2014:
-                x = Dropout(self.dropout, self.axis_name)(x, train=train)
+                x = Dropout(self.dropout)(x, train=train)
             x = endpoints[name] = activate(Dense(units, window, dtype=self.dtype, name=name)(x))
             if self.year == 2012:
-                x = Dropout(self.dropout, self.axis_name)(x, train=train)
+                x = Dropout(self.dropout)(x, train=train)
         x = endpoints["fc8"] = Dense(self.num_classes, dtype=self.dtype, name="fc8")(x)
         return scores(x), endpoints
 

@@ -61,7 +61,7 @@ class GoogLeNet(nn.Module):
       width: channels of conv1; all others, and the hidden units, are in proportion.
       dropout: probability that a unit of pool5 is dropped; in the auxiliary classifiers it is 0.7.
       initialization: see INITIALIZATIONS.
-      axis_name: see Dropout.
+      axis_name: unused without batch norm; see BatchNorm.
       dtype: compute type.
     """
 
@@ -99,12 +99,12 @@ class GoogLeNet(nn.Module):
             # Initialisation is not training, and must make their parameters.
             if (head := AUXILIARY_FROM.get(name)) and self.auxiliary and (train or self.is_initializing()):
                 features = self.scaled(128), self.scaled(1024)
-                classify = Auxiliary(features, self.num_classes, *self.auxiliary_pool, conv, self.axis_name, name=head)
+                classify = Auxiliary(features, self.num_classes, *self.auxiliary_pool, conv, name=head)
                 endpoints[head] = classify(x, train=train)
             if pool := POOL_AFTER.get(name):
                 x = endpoints[pool] = max_pool(x, self.POOL4 if pool == "pool4" else 3, 2, ceil_mode=True)
         x = endpoints["pool5"] = global_mean_pool(x)  # (B, 1024)
-        x = Dropout(self.dropout, self.axis_name)(x, train=train)
+        x = Dropout(self.dropout)(x, train=train)
         return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints
 
     @property

@@ -60,13 +60,12 @@ class Auxiliary(nn.Module):
     pool: Callable[[jax.Array], jax.Array]
     window: int  # pixels a side that `pool` leaves, all of which fc1 sees
     conv: Callable[..., ConvReLU]
-    axis_name: str | None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         x = self.conv(self.features[0], 1, name="conv")(self.pool(x), train=train)  # (B, 4, 4, 128)
         x = nn.relu(Dense(self.features[1], self.window, dtype=x.dtype, name="fc1")(x))  # (B, 1024)
-        x = Dropout(AUXILIARY_DROPOUT, self.axis_name)(x, train=train)
+        x = Dropout(AUXILIARY_DROPOUT)(x, train=train)
         return scores(Dense(self.num_classes, dtype=x.dtype, name="fc2")(x))
 
 

@@ -95,7 +95,7 @@ class ImageNetResNet(nn.Module):
             x = stage(index + 1, blocks, block, 2 if index else 1, self.scan, x, train)
             endpoints[f"conv{index + 2}_x"] = x
         x = endpoints["pool5"] = global_mean_pool(x)  # (B, 512 | 2048)
-        x = Dropout(self.dropout, self.axis_name)(x, train=train)
+        x = Dropout(self.dropout)(x, train=train)
         return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints
 
 
@@ -154,5 +154,5 @@ class CifarResNet(nn.Module):
             x = stage(number, (self.depth - 2) // 6, block, 1 if number == 1 else 2, self.scan, x, train)
             endpoints[f"stage{number}"] = x
         x = endpoints["pool"] = global_mean_pool(x)  # (B, 64)
-        x = Dropout(self.dropout, self.axis_name)(x, train=train)
+        x = Dropout(self.dropout)(x, train=train)
         return nn.Dense(self.num_classes, kernel_init=INITIALIZERS["kernel"], name="fc")(x), endpoints

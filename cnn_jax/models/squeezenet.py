@@ -57,7 +57,7 @@ class SqueezeNet(nn.Module):
       width: filters of conv1; all others are in proportion.
       dropout: probability that a unit of fire9 is dropped.
       initialization: see INITIALIZATIONS.
-      axis_name: see Dropout.
+      axis_name: unused; nothing here depends on the other devices' examples.
       dtype: compute type.
     """
 
@@ -85,7 +85,7 @@ class SqueezeNet(nn.Module):
             x = endpoints[f"fire{index}"] = Fire(squeeze, expand, self.dtype, name=f"fire{index}")(x)
             if index in pools:
                 x = endpoints[f"pool{index}"] = max_pool(x, 3, 2, ceil_mode=True)  # (B, 27, 27, 128), (B, 13, 13, 256)
-        x = Dropout(self.dropout, self.axis_name)(x, train=train)
+        x = Dropout(self.dropout)(x, train=train)
         x = Conv(self.num_classes, 1, use_bias=True, dtype=self.dtype, name="conv10")(x)
         x = endpoints["conv10"] = nn.relu(x)  # (B, 13, 13, 1000)
         x = endpoints["pool10"] = global_mean_pool(x)  # (B, 1000)

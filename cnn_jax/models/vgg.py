@@ -57,7 +57,7 @@ class VGG(nn.Module):
       padding_mode: see Conv.
       bn_group, bn_momentum: see BatchNorm.
       initialization: see INITIALIZATIONS.
-      axis_name: see Dropout and BatchNorm.
+      axis_name: see BatchNorm.
       dtype: compute type.
     """
 
@@ -104,6 +104,6 @@ class VGG(nn.Module):
         for name, window in (("fc6", size), ("fc7", 1)):
             x = Dense(HIDDEN * self.width, window, dtype=self.dtype, name=name)(x)  # (B, 4096)
             x = endpoints[name] = activate(x)
-            x = Dropout(self.dropout, self.axis_name)(x, train=train)
+            x = Dropout(self.dropout)(x, train=train)
         x = endpoints["fc8"] = Dense(self.num_classes, dtype=self.dtype, name="fc8")(x)
         return scores(x), endpoints

@@ -11,9 +11,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from cnn_jax import config as config_lib
 from cnn_jax.config import Config
+from cnn_jax.train import processes
 from cnn_jax.train.record import RecordError
 
 KEPT = 2
@@ -55,6 +57,7 @@ class Checkpoints:
             preservation_policy=LatestAndBest(self),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=False,
+            multiprocessing_options=alone(),
         )
         return ocp.CheckpointManager(self.folder, options=options)
 
@@ -68,6 +71,7 @@ class Checkpoints:
         """Saves the state as of `step`; a step that is there already is kept."""
         if step in self.manager.all_steps():
             return
+        state = jax.device_get(state)
         meta = {"config": self.config, "digest": digest(state), "variables": digest(state.variables)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         with ONE_AT_A_TIME:
@@ -127,6 +131,13 @@ class Checkpoints:
         self.manager = self._open()
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         print(f"checkpoint {step} is damaged ({reason}): moved to {aside}, going back to the one before")
+
+
+def alone() -> MultiprocessingOptions:
+    """Of a run's processes the one that calls does all, and Orbax waits for no other."""
+    if processes.count() == 1:
+        return MultiprocessingOptions()
+    return MultiprocessingOptions(primary_host=processes.index(), active_processes={processes.index()})
 
 
 def quiet_orbax() -> None:

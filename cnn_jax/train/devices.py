@@ -5,12 +5,14 @@ which exchange gradients by name. The state has no device axis in either, so a c
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cnn_jax.config import Config, ConfigError
@@ -22,10 +24,11 @@ R = TypeVar("R")
 
 
 class Layout(NamedTuple):
-    """How a step is spread: `parallel` is jit or pmap, over these devices."""
+    """How a step is spread: `parallel` is jit or pmap, over these devices, in `accumulate` parts one after another."""
 
     parallel: str
     devices: tuple[jax.Device, ...]
+    accumulate: int = 1
 
     @property
     def axis_name(self) -> str | None:
@@ -36,25 +39,44 @@ class Layout(NamedTuple):
     def mesh(self) -> Mesh:
         return Mesh(np.asarray(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
 
+    @property
+    def share(self) -> tuple[int, int]:
+        """`(index, count)`: this process's place among those whose devices these are."""
+        processes = sorted({device.process_index for device in self.devices})
+        return processes.index(jax.process_index()), len(processes)
 
-def choose(parallel: str = "auto", count: int | None = None) -> Layout:
-    """`auto` is jit on one device and pmap over several; `count` None is all devices. Raises ConfigError."""
+    @property
+    def sharded(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec(AXIS))
+
+    @property
+    def replicated(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+
+def choose(parallel: str = "auto", count: int | None = None, accumulate: int = 1) -> Layout:
+    """`auto` is jit on one device and pmap over several; `count` is of each process, None all. Raises ConfigError."""
     if parallel not in PARALLEL:
         raise ConfigError(f"--parallel={parallel}: choose from {', '.join(PARALLEL)}")
-    devices = jax.devices()
-    if count is not None and not 1 <= count <= len(devices):
+    own = jax.local_devices()
+    if count is not None and not 1 <= count <= len(own):
         raise ConfigError(
-            f"--devices={count}: this process has {len(devices)} ({devices[0].platform}); CPU devices are made by "
+            f"--devices={count}: this process has {len(own)} ({own[0].platform}); CPU devices are made by "
             f"./launch.sh or the environment variable JAX_NUM_CPU_DEVICES={count}"
         )
-    devices = tuple(devices[:count])
-    return Layout(("jit" if len(devices) == 1 else "pmap") if parallel == "auto" else parallel, devices)
+    processes = range(jax.process_count())
+    devices = tuple(device for process in processes for device in jax.local_devices(process)[:count])
+    if len(devices) != len(processes) * len(own[:count]):
+        raise ConfigError("the processes of this run do not have equally many devices: give --devices=N")
+    return Layout(("jit" if len(devices) == 1 else "pmap") if parallel == "auto" else parallel, devices, accumulate)
 
 
 def one_each(parallel: str = "auto", count: int | None = None) -> list[Layout]:
     """For each device that `choose` takes a layout of it alone, for runs side by side. Raises ConfigError."""
     if parallel == "pmap":
         raise ConfigError("--seeds_in_parallel gives each run one device, --parallel=pmap several: leave one out")
+    if jax.process_count() > 1:
+        raise ConfigError("--seeds_in_parallel is of one process; leave it out, or give each process its own sweep")
     devices = choose(parallel, count).devices
     if len(devices) == 1:
         raise ConfigError(
@@ -88,30 +110,45 @@ def cached(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def check(config: Config, layout: Layout) -> None:
-    """Raises ConfigError where the batch does not divide by the devices, or a device's share by the BN group."""
-    devices = len(layout.devices)
-    share, rest = divmod(config.batch_size, devices)
+    """Raises ConfigError where the batch does not divide by the devices and parts, or a part by the BN group."""
+    devices, parts = len(layout.devices), layout.accumulate
+    share, rest = divmod(config.batch_size, devices * parts)
+    over = f"{devices} devices" + f" and --accumulate={parts}" * (parts > 1)
     if rest:
-        raise ConfigError(f"batch_size={config.batch_size} does not divide by {devices} devices")
+        raise ConfigError(f"batch_size={config.batch_size} does not divide by {over}")
     group = config.model.bn_group
+    if parts > 1 and group in ("global", "device"):
+        raise ConfigError(
+            f"--accumulate={parts}: batch norm of the {group} batch would change; choose --set=model.bn_group=N, a "
+            f"number that divides {share}"
+        )
     if isinstance(group, int) and share % group:
         raise ConfigError(
-            f"model.bn_group={group} does not divide a device's share of the batch, {config.batch_size} / {devices} = "
-            f"{share}; choose a divisor of {share}, or global"
+            f"model.bn_group={group} does not divide what a device has at a time, {config.batch_size} over {over} = "
+            f"{share}; choose a divisor of {share}" + ", or global" * (parts == 1)
         )
 
 
 def replicate(layout: Layout, tree: Any) -> Any:
-    """The tree on every device, whole."""
-    return jax.device_put(tree, NamedSharding(layout.mesh, PartitionSpec()))
+    """The tree, which every process gives alike, on every device, whole."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, layout.replicated)
+
+    def place(leaf: Any) -> jax.Array:
+        if jax.dtypes.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, layout.replicated, array.__getitem__)
+
+    return jax.tree.map(place, tree)
 
 
-def shard(layout: Layout, *arrays: np.ndarray) -> Sequence[Any]:
-    """The arrays (B, ...) split along their first axis, each device holding its share."""
+def shard(layout: Layout, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """A batch, of which each process gives its own share (b, ...), split along its first axis over the devices."""
     if layout.parallel == "pmap":
-        devices = len(layout.devices)
-        return tuple(array.reshape(devices, len(array) // devices, *array.shape[1:]) for array in arrays)
-    return jax.device_put(arrays, NamedSharding(layout.mesh, PartitionSpec(AXIS)))
+        own = sum(device.process_index == jax.process_index() for device in layout.devices)
+        return {name: array.reshape(own, len(array) // own, *array.shape[1:]) for name, array in batch.items()}
+    return {name: jax.make_array_from_process_local_data(layout.sharded, array) for name, array in batch.items()}
 
 
 def parallelize(layout: Layout, function: Callable[..., Any], arguments: str, donate: tuple[int, ...] = ()) -> Any:
@@ -126,6 +163,28 @@ def parallelize(layout: Layout, function: Callable[..., Any], arguments: str, do
     if layout.parallel == "pmap":
         in_axes = tuple(0 if argument == "s" else None for argument in arguments)
         return jax.pmap(function, AXIS, in_axes=in_axes, out_axes=None, devices=layout.devices, donate_argnums=donate)
-    replicated, sharded = (NamedSharding(layout.mesh, spec) for spec in (PartitionSpec(), PartitionSpec(AXIS)))
-    shardings = tuple(sharded if argument == "s" else replicated for argument in arguments)
-    return jax.jit(function, in_shardings=shardings, out_shardings=replicated, donate_argnums=donate)
+    shardings = tuple(layout.sharded if argument == "s" else layout.replicated for argument in arguments)
+    return jax.jit(function, in_shardings=shardings, out_shardings=layout.replicated, donate_argnums=donate)
+
+
+def over_parts(layout: Layout, function: Callable[[Any], tuple[Any, Any]], batch: dict[str, jax.Array]) -> Any:
+    """`function(part) -> (means, sums)` over the parts of a batch, one after another: their means and their sums.
+
+    Each device keeps its own examples: the parts of a batch (b, ...) as a step sees it are (b / accumulate, ...).
+    """
+    devices = 1 if layout.parallel == "pmap" else len(layout.devices)
+
+    def split(array: jax.Array) -> jax.Array:
+        parts = array.reshape(devices, layout.accumulate, -1, *array.shape[1:])
+        return parts.swapaxes(0, 1).reshape(layout.accumulate, -1, *array.shape[1:])
+
+    def add(total: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, function(part)), None
+
+    parts = jax.tree.map(split, batch)
+    first = jax.tree.map(lambda array: array[0], parts)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, first))
+    # A loop bounds memory and compile time; on CPU, where convolutions in a loop are many times slower, it is unrolled.
+    unroll = layout.devices[0].platform == "cpu"
+    (means, sums), _ = lax.scan(add, zeros, parts, unroll=unroll)
+    return jax.tree.map(lambda total: total / layout.accumulate, means), sums

@@ -1,16 +1,16 @@
 """Exact evaluation: every example once, sums with a count, divided once at the end."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from cnn_jax.data.batches import evaluation_indices
 from cnn_jax.train import devices
 from cnn_jax.train.devices import Layout
+from cnn_jax.train.feed import Batch
 from cnn_jax.train.step import SUMS, no_sums
 
 
@@ -18,27 +18,25 @@ def evaluate(
     layout: Layout,
     evaluate_step: Callable[..., Any],
     variables: Any,
-    examples: Any,
-    batch_size: int,
+    resident: Any,
+    batches: Iterable[Batch],
     names: Sequence[str] = SUMS,
     progress: bool = False,
 ) -> dict[str, float]:
-    """Means of the task's sums over all of `examples`, for instance `{"loss": 0.31, "error": 0.08}`.
+    """Means of the task's sums over all examples, for instance `{"loss": 0.31, "error": 0.08}`.
 
     Args:
       layout: what the step is compiled for.
       evaluate_step: as `make_evaluate_step` makes it.
-      variables, examples: on the layout's devices, whole.
-      batch_size: examples a step; the last batch is padded.
+      variables: on the layout's devices, whole.
+      resident, batches: as `feed` makes them.
       names: of the sums, `count` among them.
       progress: whether to draw a bar on stderr.
     """
-    count = len(jax.tree.leaves(examples)[0])
     sums = devices.replicate(layout, no_sums(names))
-    batches = evaluation_indices(count, batch_size)
     interval = 0.1 if sys.stderr.isatty() else 30.0
-    for indices, mask in tqdm(batches, "evaluating", unit="batch", mininterval=interval, disable=not progress):
-        sums = evaluate_step(sums, variables, examples, *devices.shard(layout, indices, mask))
+    for batch in tqdm(batches, "evaluating", unit="batch", mininterval=interval, disable=not progress):
+        sums = evaluate_step(sums, variables, resident, devices.shard(layout, batch))
         # Hundreds of steps ahead, the sums over CPU devices can wait for each other for ever.
         jax.block_until_ready(sums)
     return means(sums)

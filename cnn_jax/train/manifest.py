@@ -20,7 +20,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 class Session:
     """One process's share of a run, kept in manifest.json; `seconds` of all sessions add up to the run's."""
 
-    def __init__(self, folder: Path, config: Config, dataset: Dataset, layout: Layout, command: str):
+    def __init__(
+        self, folder: Path, config: Config, dataset: Dataset, layout: Layout, command: str, penalized: list[str]
+    ):
         self.path = folder / "manifest.json"
         before: dict[str, Any] = read_json(self.path) or {"sessions": []}
         sizes = {split: len(arrays["label"]) for split, arrays in dataset.splits.items()}
@@ -38,7 +40,8 @@ class Session:
             "sessions": before["sessions"],
         }
         self.started = time.monotonic()
-        self.session: dict[str, Any] = {"started": datetime.now(UTC).isoformat(timespec="seconds")}
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.session: dict[str, Any] = {"started": started, "regularized": penalized}
         self.manifest["sessions"].append(self.session)
 
     def update(self, **facts: Any) -> None:

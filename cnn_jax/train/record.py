@@ -2,10 +2,12 @@
 
 config.json     what determines the numbers, complete
 metrics.jsonl   one line an evaluation; holds no clock, so a resumed run writes the very same bytes
+losses.float32  the loss of every step, little-endian; with it `verify` tells whether a run repeats itself
 checkpoints/    Orbax
 result.json     the final numbers, only when the run is finished
 measured.json   what was measured of the finished network, where a study asks for more than its errors
 failure.json    why the last attempt failed, only until the run goes on
+progress.json   how far an unfinished run is
 manifest.json   what ran it: versions, devices, data, seed, command, times
 events.out.*    TensorBoard
 """
@@ -20,6 +22,8 @@ import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 
 class RecordError(ValueError):
@@ -110,6 +114,39 @@ def append_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     """Adds one line to metrics.jsonl, whole or not at all for every reader."""
     with open(folder / "metrics.jsonl", "a") as file:
         file.write(_line(metrics))
+
+
+def read_losses(folder: Path) -> np.ndarray:
+    """The loss of every step that was recorded, float32 (steps,)."""
+    try:
+        data = (folder / "losses.float32").read_bytes()
+    except FileNotFoundError:
+        return np.empty(0, np.float32)
+    return np.frombuffer(data[: len(data) // 4 * 4], "<f4")
+
+
+def keep_losses(folder: Path, step: int) -> None:
+    """Drops the losses after `step`; raises RecordError where one before is missing."""
+    losses = read_losses(folder)
+    if len(losses) < step:
+        raise RecordError(
+            f"{folder / 'losses.float32'} ends at step {len(losses)}, before its checkpoint of step {step}; put the "
+            "file back, or delete the run folder to run it anew"
+        )
+    write_atomically(folder / "losses.float32", losses[:step].tobytes())
+
+
+def append_losses(folder: Path, losses: np.ndarray) -> None:
+    """Adds the losses of the next steps."""
+    with open(folder / "losses.float32", "ab") as file:
+        file.write(losses.astype("<f4").tobytes())
+
+
+def write_progress(folder: Path, progress: dict[str, Any]) -> None:
+    """Rewrites progress.json, whole for every reader; after a power cut it may be an older one."""
+    temporary = folder / ".progress.json"
+    temporary.write_text(json.dumps(finite(progress)))
+    temporary.replace(folder / "progress.json")
 
 
 def write_json(path: Path, value: Any) -> None:

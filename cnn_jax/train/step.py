@@ -11,6 +11,8 @@ from jax import lax
 
 from cnn_jax.config import Penalty
 from cnn_jax.data.augment import example_keys, take
+from cnn_jax.train import devices
+from cnn_jax.train.devices import Layout
 from cnn_jax.train.penalties import NO_PENALTY, cost
 from cnn_jax.train.task import Task
 
@@ -72,29 +74,44 @@ def gradients(
     return jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
 
 
+def assemble(resident: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """A batch with its examples' fields, gathered from what lies on the device where it names them by `index`."""
+    return batch if "index" not in batch else take(resident, batch["index"]) | batch
+
+
 def make_train_step(
-    task: Task, optimizer: optax.GradientTransformation, axis_name: str | None, penalty: Penalty = NO_PENALTY
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    layout: Layout | None = None,
+    penalty: Penalty = NO_PENALTY,
 ) -> Callable[..., Any]:
-    """`train_step(state, examples, indices, slots, key) -> state`.
+    """`train_step(state, resident, batch, key) -> (state, loss)`, the loss of the state that was given.
 
-    `examples` is the whole split, on the device; `indices` (B,) says which of it are in the batch, and `slots` (B,)
-    where in the whole batch each stands, so that an example draws the same random numbers on any number of devices.
-    `key` is the run's; the step folds its number in, so that a resumed run goes on with the same randomness.
-    `axis_name` is the mapped axis, or None where the step sees the whole batch. For `penalty` see `gradients`.
+    `resident` and `batch` are as `feed` makes them; `slot` (B,) says where in the whole batch each example stands, so
+    that it draws the same random numbers on any number of devices. `key` is the run's; the step folds its number in,
+    so that a resumed run goes on with the same randomness. `layout` None is a step that sees the whole batch.
+    For `penalty` see `gradients`.
     """
+    axis_name = layout and layout.axis_name
 
-    def train_step(
-        state: TrainState, examples: Any, indices: jax.Array, slots: jax.Array, key: jax.Array
-    ) -> TrainState:
+    def train_step(state: TrainState, resident: Any, batch: dict[str, jax.Array], key: jax.Array) -> Any:
         key = jax.random.fold_in(key, state.step)
-        batch = take(examples, indices) | {"key": example_keys(key, slots)}
-        (loss, (model_state, sums)), gradient = gradients(task, state.variables, batch, key, penalty)
+
+        def part(batch: dict[str, jax.Array]) -> Any:
+            batch = assemble(resident, batch) | {"key": example_keys(key, batch["slot"])}
+            (loss, (model_state, sums)), gradient = gradients(task, state.variables, batch, key, penalty)
+            return (loss, model_state, gradient), sums
+
+        if layout is None or layout.accumulate == 1:
+            means, sums = part(batch)
+        else:
+            means, sums = devices.over_parts(layout, part, batch)
         if axis_name is not None:
-            loss, model_state, gradient = lax.pmean((loss, model_state, gradient), axis_name)
-            sums = lax.psum(sums, axis_name)
+            means, sums = lax.pmean(means, axis_name), lax.psum(sums, axis_name)
+        loss, model_state, gradient = means
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         diverged = (state.diverged_at < 0) & ~jnp.isfinite(loss)
-        return TrainState(
+        taken = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             model_state=model_state,
@@ -102,18 +119,19 @@ def make_train_step(
             sums=jax.tree.map(jnp.add, state.sums, sums),
             diverged_at=jnp.where(diverged, state.step, state.diverged_at),
         )
+        return taken, loss.astype(jnp.float32)
 
     return train_step
 
 
 def make_evaluate_step(evaluate: Callable[..., Any], axis_name: str | None) -> Callable[..., Any]:
-    """`evaluate_step(sums, variables, examples, indices, mask) -> sums`, with the batch's own added.
+    """`evaluate_step(sums, variables, resident, batch) -> sums`, with the batch's own added.
 
     `evaluate` is a task's, or another of that contract.
     """
 
-    def evaluate_step(sums: Any, variables: Any, examples: Any, indices: jax.Array, mask: jax.Array) -> Any:
-        batch_sums = evaluate(variables, take(examples, indices) | {"mask": mask})
+    def evaluate_step(sums: Any, variables: Any, resident: Any, batch: dict[str, jax.Array]) -> Any:
+        batch_sums = evaluate(variables, assemble(resident, batch))
         if axis_name is not None:
             batch_sums = lax.psum(batch_sums, axis_name)
         return jax.tree.map(jnp.add, sums, batch_sums)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 class Task(NamedTuple):
     """A learning problem as three pure functions.
 
-    A batch is a dict of arrays whose first axis is the example: the fields of the data set, `key` (B,) with a PRNG key
-    for each example (training), and `mask` (B,), False for padding (evaluation).
+    A batch is a dict of arrays whose first axis is the example: the fields of the data set; in training `slot` (B,), an
+    example's place in the whole batch, and `key` (B,), its PRNG key; in evaluation `mask` (B,), False for padding.
 
     Attributes:
       init: `(key, batch) -> variables`; the batch may be abstract, the variables may be numpy. Not traced.

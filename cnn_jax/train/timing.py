@@ -1,5 +1,6 @@
 """What a run will cost, from a few timed steps."""
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,10 +10,9 @@ import numpy as np
 
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
-from cnn_jax.data.batches import evaluation_indices, training_indices
-from cnn_jax.train import devices
+from cnn_jax.train import devices, feed
 from cnn_jax.train.devices import Layout
-from cnn_jax.train.loop import initial_state, make_program, on_devices
+from cnn_jax.train.loop import initial_state, make_program, run_key
 from cnn_jax.train.step import no_sums
 from cnn_jax.train.task import Task
 
@@ -37,28 +37,26 @@ def measure(task: Task, config: Config, dataset: Dataset, layout: Layout, steps:
     """Compiles, and times up to `steps` steps of training and as many of evaluation (the medians); writes nothing."""
     begun = time.perf_counter()
     program = make_program(task, config.optim, config.penalty, config.steps, layout)
-    splits = on_devices(dataset, layout)
+    resident = feed.on_devices(dataset, layout)
     state = initial_state(program, task, config, dataset)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    state = devices.replicate(layout, state)
-    key = devices.replicate(layout, jax.random.key(config.seed))
-    slots = np.arange(config.batch_size, dtype=np.int32)
-    batches = {name: evaluation_indices(len(split["label"]), config.batch_size) for name, split in splits.items()}
-    count, tests = len(dataset.splits["train"]["label"]), batches["test"]
+    state, key = devices.replicate(layout, state), run_key(config, layout)
+    batches = feed.training(dataset, config, layout, 0)
+    tests = list(itertools.islice(feed.evaluation(dataset, "test", config, layout), steps))
 
-    def train(state: Any, step: int) -> Any:
-        indices = training_indices(count, config.batch_size, config.seed, step)
-        return program.train_step(state, splits["train"], *devices.shard(layout, indices, slots), key)
+    def train(state: Any, _: int) -> Any:
+        return program.train_step(state, resident["train"], devices.shard(layout, next(batches)), key)[0]
 
     def evaluate(sums: Any, step: int) -> Any:
-        batch = devices.shard(layout, *tests[step % len(tests)])
-        return program.evaluate_step(sums, state.variables, splits["test"], *batch)
+        batch = devices.shard(layout, tests[step % len(tests)])
+        return program.evaluate_step(sums, state.variables, resident["test"], batch)
 
     prepared = time.perf_counter() - begun
     state, first, step_seconds = timed(train, state, steps)
     _, first_evaluation, batch_seconds = timed(evaluate, devices.replicate(layout, no_sums()), steps)
     compile_seconds = prepared + first - step_seconds + first_evaluation - batch_seconds
-    evaluated = sum(len(batches[name]) for name in batches if name != "train")
+    others = (len(split["label"]) for name, split in dataset.splits.items() if name != "train")
+    evaluated = sum(-(-count * layout.accumulate // config.batch_size) for count in others)
     return Cost(parameters, max(0.0, compile_seconds), step_seconds, evaluated * batch_seconds)
 
 

@@ -1,0 +1,60 @@
+"""What steps are fed: data that lies on the devices by index, streamed data itself. Each process gets its share of it.
+
+A batch is a dict of numpy arrays (b, ...), `b` examples of each of the layout's processes: `index` into what lies on
+the devices, or the fields of streamed examples; `slot`, an example's place in the whole batch (training); `mask`, False
+for padding (evaluation).
+"""
+
+from collections.abc import Generator, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from cnn_jax.config import Config
+from cnn_jax.data import Dataset
+from cnn_jax.data.batches import evaluation_indices, training_indices
+from cnn_jax.train import devices
+from cnn_jax.train.devices import Layout
+
+Batch = dict[str, np.ndarray]
+
+
+@devices.cached(1)
+def on_devices(dataset: Dataset, layout: Layout) -> dict[str, Any]:
+    """The data set's splits, whole, on every device; of streamed ones nothing."""
+    return devices.replicate(layout, dataset.splits)
+
+
+def shapes(dataset: Dataset, config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    """The fields of a training batch, abstract."""
+    image, label = (dataset.splits["train"][name].shape[1:] for name in ("image", "label"))
+    return {
+        "image": jax.ShapeDtypeStruct((config.batch_size, *image), np.uint8),
+        "label": jax.ShapeDtypeStruct((config.batch_size, *label), np.int32),
+    }
+
+
+def training(dataset: Dataset, config: Config, layout: Layout, start: int, workers: int = 0) -> Generator[Batch]:
+    """The batches of the steps from `start` on; `workers` decode streamed images, threads where 0."""
+    index, processes = layout.share
+    each = config.batch_size // processes
+    own = slice(index * each, (index + 1) * each)
+    slot = np.arange(config.batch_size, dtype=np.int32)[own]
+    count = len(dataset.splits["train"]["label"])
+    for step in range(start, config.steps):
+        yield {"index": training_indices(count, config.batch_size, config.seed, step)[own], "slot": slot}
+
+
+def evaluation(dataset: Dataset, split: str, config: Config, layout: Layout, workers: int = 0) -> Iterable[Batch]:
+    """Batches with every example of the split once, as large as the parts of a training step."""
+    batch_size = config.batch_size // layout.accumulate
+    return indexed(len(dataset.splits[split]["label"]), batch_size, layout)
+
+
+def indexed(count: int, batch_size: int, layout: Layout) -> list[Batch]:
+    """`evaluation` of so many examples that lie on the devices."""
+    index, processes = layout.share
+    each = batch_size // processes
+    own = slice(index * each, (index + 1) * each)
+    return [{"index": indices[own], "mask": mask[own]} for indices, mask in evaluation_indices(count, batch_size)]

@@ -1,0 +1,166 @@
+"""The run folder as the loop writes it: in a run of several processes the leader alone does, and tells the others."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from cnn_jax import config as config_lib
+from cnn_jax.config import Config
+from cnn_jax.train import early_stopping, processes, record
+from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.manifest import Session
+from cnn_jax.train.record import RecordError
+
+PROGRESS_SECONDS = 2.0  # between two writings of progress.json within a phase
+
+
+class RunFolder:
+    """A run folder held by this run; a context manager, whose methods all processes of the run call alike.
+
+    Raises RecordError, in every process, where the folder belongs to another config or other data, is in use, is
+    damaged or cannot be written.
+    """
+
+    def __init__(self, path: Path, config: Config):
+        self.path, self.config = path, config
+        self.losses: list[np.ndarray] = []
+        self.evaluated = config.evaluated_steps
+        self.shown, self.phase = 0.0, ""
+
+    def __enter__(self) -> "RunFolder":
+        with contextlib.ExitStack() as stack:
+            processes.from_leader(lambda: self._hold(stack))
+            self.held = stack.pop_all()
+        return self
+
+    def _hold(self, stack: contextlib.ExitStack) -> None:
+        stack.enter_context(record.locked(record.require_writable(self.path)))
+
+    def __exit__(self, *_: Any) -> None:
+        self.held.close()
+
+    def begin(self) -> dict[str, Any] | None:
+        """Writes config.json, or checks it; returns the result of a finished run."""
+        return processes.from_leader(self._begin)
+
+    def _begin(self) -> dict[str, Any] | None:
+        new, old = config_lib.to_dict(self.config), record.read_json(self.path / "config.json")
+        if old is None:
+            record.write_json(self.path / "config.json", new)
+        elif different := config_lib.differences(old, new):
+            raise RecordError(f"{self.path} belongs to another config: {'; '.join(different)}; give another --workdir")
+        return record.read_json(self.path / "result.json")
+
+    def restore(self, state: Any, session: Callable[[], Session]) -> tuple[int, Any]:
+        """The step to go on from, and its state as numpy arrays; 0 and the given state where nothing is saved.
+
+        The session, of this process's share of the run, begins with it.
+        """
+        start = processes.from_leader(lambda: self._restore(state, session))
+        return start, processes.broadcast(self.restored if processes.leader() else jax.tree.map(np.asarray, state))
+
+    def _restore(self, state: Any, session: Callable[[], Session]) -> int:
+        self.session = session()
+        self.checkpoints = self.held.enter_context(Checkpoints(self.path, self.config))
+        start, self.restored = self.checkpoints.restore(state) or (0, jax.tree.map(np.asarray, state))
+        record.keep_metrics(self.path, start, self.evaluated)
+        record.keep_losses(self.path, start)
+        self.session.update(from_step=start, to_step=start)
+        (self.path / "failure.json").unlink(missing_ok=True)
+        self.events = self.held.enter_context(SummaryWriter(str(self.path), purge_step=start))
+        return start
+
+    def add_losses(self, losses: list[jax.Array]) -> None:
+        """Keeps the losses of the next steps until the next `save`; waits for the device."""
+        self.losses += jax.device_get(losses)
+
+    def evaluated_at(self, step: int, line: dict[str, Any]) -> bool:
+        """Adds a line to metrics.jsonl and to the events; returns whether training stops early."""
+
+        def add() -> bool:
+            record.append_metrics(self.path, {"step": step} | line)
+            for name in line.keys() - {"epoch"}:
+                tag = name.replace("_", "/", 1) if name != "learning_rate" else name
+                self.events.add_scalar(tag, line[name], step)
+            self.events.flush()
+            return self._over()
+
+        return processes.from_leader(add)
+
+    def over(self) -> bool:
+        """Whether training has stopped early; the checkpoint of the lowest validation error stays."""
+        return processes.from_leader(self._over)
+
+    def _over(self) -> bool:
+        metrics, patience = record.read_metrics(self.path), self.config.patience
+        if patience and metrics:
+            self.checkpoints.best = early_stopping.best(metrics)["step"]
+        return early_stopping.is_over(metrics, patience)
+
+    def is_best(self, step: int) -> bool:
+        """Whether the lowest validation error is this step's."""
+        return bool(self.config.patience) and processes.from_leader(lambda: self.checkpoints.best == step)
+
+    def save(self, step: int, state: Any) -> None:
+        """Saves the state as of `step`, and the losses until then."""
+        self.tell("saving", step)
+        losses, self.losses = np.asarray(self.losses, np.float32), []
+
+        def write() -> None:
+            record.append_losses(self.path, losses)
+            self.checkpoints.save(step, state)
+            self.session.update(to_step=step)
+
+        processes.from_leader(write)
+
+    def best(self, state: Any) -> Any:
+        """The state, as numpy arrays, that had the lowest validation error; later checkpoints are deleted."""
+
+        def read() -> None:
+            best = early_stopping.best(record.read_metrics(self.path))["step"]
+            self.restored = self.checkpoints.back_to(best, state)
+
+        processes.from_leader(read)
+        return processes.broadcast(self.restored if processes.leader() else jax.tree.map(np.asarray, state))
+
+    def conclude(self, train: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
+        """Writes result.json, of `facts`, the exact training errors and what was recorded, and returns it."""
+
+        def write() -> dict[str, Any]:
+            metrics = record.read_metrics(self.path)
+            self.session.update(to_step=metrics[-1]["step"])
+            result = record.finite(facts | final_errors(metrics, train, self.config.patience))
+            result["seconds"] = self.session.seconds
+            record.write_json(self.path / "result.json", result)
+            (self.path / "progress.json").unlink(missing_ok=True)
+            return result
+
+        return processes.from_leader(write)
+
+    def tell(self, phase: str, step: int, error: float | None = None) -> None:
+        """Rewrites progress.json where the phase is new or the last writing some time ago."""
+        now = time.time()
+        if processes.leader() and (phase != self.phase or now - self.shown > PROGRESS_SECONDS):
+            self.shown, self.phase = now, phase
+            said = {"step": step, "steps": self.config.steps, "phase": phase, "error": error, "time": now}
+            record.write_progress(self.path, said)
+
+
+def final_errors(metrics: list[dict[str, Any]], train: dict[str, float], patience: int) -> dict[str, float]:
+    """The steps taken, the final errors, and those at the best evaluations, labelled as such.
+
+    With `patience` the final network is that of the lowest validation error; `steps` are those it had taken.
+    `train` is its exact evaluation.
+    """
+    final = early_stopping.best(metrics) if patience else metrics[-1]
+    errors = {name: final[name] for name in final if name.startswith(("test_", "validation_"))}
+    best = {"best_test_error": min(line["test_error"] for line in metrics)}
+    if "validation_error" in errors:
+        best["test_error_at_best_validation"] = early_stopping.best(metrics)["test_error"]
+    return {"steps": final["step"]} | {f"train_{name}": value for name, value in train.items()} | errors | best

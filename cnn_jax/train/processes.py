@@ -1,0 +1,125 @@
+"""The only file that knows how many processes a run has.
+
+Every process calls the same functions in the same order, here and wherever devices compute together. One of them, the
+leader, has the run folder; the others do what it says.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from cnn_jax.config import ConfigError
+from cnn_jax.train.record import RecordError
+
+MEETING_SECONDS = 0.5  # between the steps at which the processes ask each other, at most
+MEETING_STEPS = 16
+
+
+def initialize(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
+    """Joins the processes of one run; called before anything asks for a device.
+
+    With no argument JAX finds them out itself, from SLURM, Open MPI, a TPU pod, or the environment variables
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Args:
+      address: host:port of process 0, the same for all.
+      count: how many processes there are.
+      index: which of them this is, from 0.
+
+    Raises:
+      ConfigError: some of them are missing, or the processes do not find each other.
+    """
+    given = {"--coordinator_address": address, "--num_processes": count, "--process_id": index}
+    missing = [flag for flag, value in given.items() if value is None]
+    if missing and len(missing) < len(given):
+        raise ConfigError(f"{' and '.join(missing)} missing: processes want all of {', '.join(given)}, or none of them")
+    try:
+        jax.distributed.initialize(address, count, index)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"the processes of this run do not find each other ({reason}); start it under SLURM, Open MPI or on a TPU "
+            f"pod, or give {', '.join(given)}"
+        ) from error
+
+
+def index() -> int:
+    """Which process this is, from 0."""
+    return jax.process_index()
+
+
+def count() -> int:
+    """How many processes the run has."""
+    return jax.process_count()
+
+
+def leader() -> bool:
+    """Whether this process has the run folder."""
+    return index() == 0
+
+
+def from_leader(function: Callable[[], Any]) -> Any:
+    """What the function returns in the leader, of what JSON can say; the others do not call it.
+
+    Raises RecordError in all processes where it raises that, or OSError, in the leader.
+    """
+    if count() == 1:
+        return function()
+    answer: dict[str, Any] = {}
+    if leader():
+        try:
+            answer = {"value": function()}
+        except (RecordError, OSError) as error:
+            answer = {"error": str(error)}
+    said = np.frombuffer(json.dumps(answer).encode(), np.uint8)
+    length = int(broadcast(np.int32(len(said))))
+    answer = json.loads(broadcast(said if leader() else np.zeros(length, np.uint8)).tobytes())
+    if "error" in answer:
+        raise RecordError(answer["error"])
+    return answer["value"]
+
+
+def broadcast(tree: Any) -> Any:
+    """The leader's numpy arrays, bit for bit, in every process, which gives a tree of the same shapes."""
+    if count() == 1:
+        return tree
+    arrays = jax.tree.map(np.asarray, tree)
+    # As bytes: what is sent is a sum with zeros, in which a negative zero would lose its sign.
+    sent = multihost_utils.broadcast_one_to_all(jax.tree.map(lambda a: np.atleast_1d(a).view(np.uint8), arrays))
+    return jax.tree.map(lambda b, a: np.asarray(b).view(a.dtype).reshape(a.shape), sent, arrays)
+
+
+class Meetings:
+    """When the processes of a run tell each other what their clocks and signals say, so that all act at one step."""
+
+    def __init__(self, start: int):
+        self.last, self.next, self.met = start, start + 1, time.monotonic()
+
+    def agree(self, step: int, signals: list[int], due: bool) -> tuple[int, bool]:
+        """`(the signal that any process received or 0, whether something is due by the leader's clock)` at this step.
+
+        Between meetings, which all have at the same steps, it is `(0, False)`.
+        """
+        number = signals[0] if signals else 0
+        if count() == 1:
+            return number, due
+        if step < self.next:
+            return 0, False
+        step_seconds = (time.monotonic() - self.met) / (step - self.last)
+        stride = int(np.clip(MEETING_SECONDS / step_seconds, 1, MEETING_STEPS))
+        said = np.asarray([number, *((due, stride) if leader() else (0, 0))], np.int32)
+        number, due, stride = multihost_utils.process_allgather(said).max(axis=0)
+        self.last, self.next, self.met = step, step + int(stride), time.monotonic()
+        return int(number), bool(due)
+
+
+def environment(address: str, count: int, index: int) -> dict[str, str]:
+    """The environment that makes a process started in it one of a run's."""
+    own = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count), "JAX_PROCESS_ID": str(index)}
+    return dict(os.environ) | own
