@@ -36,7 +36,8 @@ class Settings(NamedTuple):
       data_dir: folder of prepared data sets; None is TFDS's own.
       download: whether a missing data set may be downloaded.
       parallel: auto, jit or pmap.
-      devices: how many devices; None is all.
+      devices: how many devices of each process; None is all.
+      accumulate: parts of a batch, one after another.
       checkpoint_seconds: seconds between a run's checkpoints.
       workers: runs at a time, each in a process of its own where there are several.
       seeds_in_parallel: whether there is a run on each device at a time, in place of one run over all of them.
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
     download: bool = False
     parallel: str = "auto"
     devices: int | None = None
+    accumulate: int = 1
     checkpoint_seconds: float = 60.0
     workers: int = 1
     seeds_in_parallel: bool = False
@@ -62,7 +64,7 @@ class Settings(NamedTuple):
     def layouts(self) -> list[Layout]:
         """One for each run at a time in this process; raises ConfigError."""
         if not self.seeds_in_parallel:
-            return [devices.choose(self.parallel, self.devices)]
+            return [devices.choose(self.parallel, self.devices, self.accumulate)]
         if self.workers > 1:
             raise ConfigError(
                 f"--seeds_in_parallel is a run on each device, --workers={self.workers} is processes that share a CPU: "

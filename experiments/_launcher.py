@@ -15,6 +15,7 @@ from cnn_jax.train.loop import TrainingError
 from cnn_jax.train.record import RecordError
 from cnn_jax.train.signals import Stopped
 from cnn_jax.weights import WeightsError
+from experiments import _processes
 
 FLAGS = flags.FLAGS
 
@@ -30,6 +31,9 @@ def launch(main: Callable[[], int | None]) -> None:
                 logging.WARNING
             )  # absl's own choice is to show what JAX and Orbax note for themselves
         try:
+            if _processes.wanted():
+                return _processes.run_local(FLAGS.processes)
+            _processes.join()
             return main()
         except (BenchmarkError, ConfigError, DataError, RecordError, TrainingError, WeightsError) as error:
             print(f"error: {error}", file=sys.stderr)

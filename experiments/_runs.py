@@ -9,7 +9,7 @@ from cnn_jax import config, presets, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.models import build, cifar_depth
 from cnn_jax.runner import load_for
-from cnn_jax.train import devices
+from cnn_jax.train import devices, processes
 from cnn_jax.train.record import require_writable
 from experiments import _network, _settings
 from experiments._numbers import integers as integers
@@ -43,7 +43,7 @@ def configs(models: Sequence[str], axes: sweep.Axes, workdir: Path) -> list[Conf
     for cell in cells:
         build(cell.model.name)
         devices.check(cell, layout)
-    require_writable(workdir)
+    processes.from_leader(lambda: str(require_writable(workdir)))
     datasets = [load_for(cell, FLAGS.data_dir, FLAGS.download) for cell in cells]
     if FLAGS.epochs is not None:
         sizes = [len(dataset.splits["train"]["label"]) for dataset in datasets]

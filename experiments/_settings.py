@@ -24,6 +24,7 @@ def settings() -> Settings:
         download=FLAGS.download,
         parallel=FLAGS.parallel,
         devices=FLAGS.devices,
+        accumulate=FLAGS.accumulate,
         checkpoint_seconds=FLAGS.checkpoint_seconds,
         workers=FLAGS.workers,
         seeds_in_parallel=FLAGS.seeds_in_parallel,

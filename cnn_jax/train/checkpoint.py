@@ -53,7 +53,9 @@ class Checkpoints:
         self.manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
+        self.folder.mkdir(exist_ok=True)
         options = ocp.CheckpointManagerOptions(
+            create=False,
             preservation_policy=LatestAndBest(self),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=False,

@@ -87,8 +87,9 @@ def one_each(parallel: str = "auto", count: int | None = None) -> list[Layout]:
 
 
 def placed(layout: Layout) -> AbstractContextManager[Any]:
-    """While it is entered, what this thread computes outside of a compiled step is on the layout's first device."""
-    return jax.default_device(layout.devices[0])
+    """While it is entered, what this thread computes outside of a compiled step is on the layout's first own device."""
+    own = (device for device in layout.devices if device.process_index == jax.process_index())
+    return jax.default_device(next(own))
 
 
 def cached(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -5,7 +5,6 @@ leader, has the run folder; the others do what it says.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,8 +23,7 @@ MEETING_STEPS = 16
 def initialize(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
     """Joins the processes of one run; called before anything asks for a device.
 
-    With no argument JAX finds them out itself, from SLURM, Open MPI, a TPU pod, or the environment variables
-    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    With no argument JAX finds them out itself, from SLURM, Open MPI or a TPU pod.
 
     Args:
       address: host:port of process 0, the same for all.
@@ -117,9 +115,3 @@ class Meetings:
         number, due, stride = multihost_utils.process_allgather(said).max(axis=0)
         self.last, self.next, self.met = step, step + int(stride), time.monotonic()
         return int(number), bool(due)
-
-
-def environment(address: str, count: int, index: int) -> dict[str, str]:
-    """The environment that makes a process started in it one of a run's."""
-    own = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count), "JAX_PROCESS_ID": str(index)}
-    return dict(os.environ) | own
