@@ -161,7 +161,7 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
             if taken in evaluated:
                 show(run, bar, state, taken)
                 state, over = record_metrics(run, state, taken)
-            signal, due = meetings.agree(taken, run.signals, now - saved > run.options.checkpoint_seconds)
+            signal, due = meetings.agree(taken, state, run.signals, now - saved > run.options.checkpoint_seconds)
             if signal or over or due or taken == config.steps or (taken in evaluated and folder.is_best(taken)):
                 check_finite(run, state)
                 folder.add_losses(losses)
