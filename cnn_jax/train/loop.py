@@ -176,7 +176,7 @@ def record_metrics(run: Training, state: TrainState, taken: int) -> tuple[TrainS
     """Evaluates and records; returns the state with the training sums anew, and whether training stops early."""
     run.folder.tell("evaluating", taken)
     rate = optimizer.learning_rate(run.config.optim, run.config.steps, taken - 1)
-    epoch = taken * run.config.batch_size / len(run.dataset.splits["train"]["label"])
+    epoch = taken * run.config.batch_size / run.dataset.count("train")
     line: dict[str, Any] = {"epoch": epoch, "learning_rate": rate}
     line |= {f"train_{name}": value for name, value in means(state.sums).items()}
     for split in sorted(run.dataset.splits.keys() - {"train"}):

@@ -25,7 +25,7 @@ class Session:
     ):
         self.path = folder / "manifest.json"
         before: dict[str, Any] = read_json(self.path) or {"sessions": []}
-        sizes = {split: len(arrays["label"]) for split, arrays in dataset.splits.items()}
+        sizes = {split: dataset.count(split) for split in dataset.splits}
         data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "examples": sizes}
         if before.get("dataset", data) != data:
             raise RecordError(f"{folder} was begun on other data: {before['dataset']} there, {data} here")
