@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cnn_jax import presets, runner, sweep
+from cnn_jax import data, presets, runner, sweep
 from cnn_jax.config import Config, ConfigError, change, override
 from cnn_jax.runner import Settings
 from cnn_jax.train import devices, record
@@ -118,8 +118,8 @@ def test_seeds_in_parallel_give_the_numbers_of_one_device(base, tmp_path, settin
     configs = sweep.grid(base, {"model.name": ["plain8", "resnet8"], "seed": [0, 1, 2]})
     resolved = [sweep.resolve(config, settings.layout, digits) for config in configs]
     assert [sweep.resolve(config, in_parallel.layout, digits) for config in configs] == resolved
-    loaded, load = [], runner.data.load
-    monkeypatch.setattr(runner.data, "load", lambda *a, **k: (loaded.append(a), load(*a, **k))[1])
+    loaded, load = [], data.load
+    monkeypatch.setattr(data, "load", lambda *a, **k: (loaded.append(a), load(*a, **k))[1])
     runner.load.cache_clear()
     outcomes = sweep.run(resolved, tmp_path / "parallel", in_parallel)
     assert [outcome.error for outcome in outcomes] == [None] * 6

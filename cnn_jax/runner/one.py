@@ -1,0 +1,91 @@
+"""One run, from its config to its outcome."""
+
+import functools
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from cnn_jax import classification, data
+from cnn_jax.config import Config, ConfigError
+from cnn_jax.data import Dataset
+from cnn_jax.runner.settings import Settings
+from cnn_jax.train import devices, loop, record
+from cnn_jax.train.signals import Stopped
+from cnn_jax.train.task import Task
+
+PREPARING = threading.Lock()
+
+
+class Outcome(NamedTuple):
+    """How a run ended: its result, or None and the error."""
+
+    folder: Path
+    result: dict[str, Any] | None
+    error: str | None
+
+
+@functools.lru_cache(maxsize=1)
+def load(name: str, validation: int, data_dir: str | None, download: bool) -> Dataset:
+    """The data set, read once a process; raises DataError."""
+    return data.load(name, data_dir, validation=validation, download=download)
+
+
+draw = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by side learn from
+
+
+def load_for(config: Config, data_dir: str | None, download: bool) -> Dataset:
+    """What the config learns from and is tested on; raises DataError."""
+    dataset = load(config.data.name, config.data.validation, data_dir, download)
+    count = config.data.train_examples
+    return draw(dataset, count, config.seed) if count else dataset
+
+
+def prepare(config: Config, settings: Settings) -> tuple[Task, Dataset]:
+    """What a run learns and from what; runs side by side share both."""
+    with PREPARING:  # or each thread would read the data for itself
+        dataset = load_for(config, settings.data_dir, settings.download)
+        return classification.make_task(config, dataset, settings.layout.axis_name), dataset
+
+
+def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
+    """Runs or continues one config and returns its result; raises what `loop.fit` raises."""
+    task, dataset = prepare(config, settings)
+    layout = settings.layout
+    options = loop.Options(
+        layout,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        progress=settings.progress,
+        command=settings.command,
+        signals=settings.signals,
+    )
+    with devices.placed(layout):
+        return loop.fit(task, config, dataset, folder, options)
+
+
+def initial_parameters(config: Config, settings: Settings) -> Any:
+    """The parameters a run begins with, as numpy arrays."""
+    task, dataset = prepare(config, settings)
+    return task.init(jax.random.key(config.seed), dataset.splits["train"])["params"]
+
+
+def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:
+    """`run_one`, a failure being recorded in failure.json; raises Stopped alone."""
+    try:
+        return Outcome(folder, run_one(config, folder, settings), None)
+    except (ConfigError, data.DataError, record.RecordError, loop.TrainingError) as error:
+        return fail(folder, str(error), None)
+    except Stopped:
+        raise
+    except Exception as error:  # one run's failure, out of memory for instance, must not end the others
+        summary = str(error).strip().partition("\n")[0]
+        return fail(folder, f"{type(error).__name__}: {summary}", traceback.format_exc())
+
+
+def fail(folder: Path, error: str, trace: str | None) -> Outcome:
+    """Records a failure in the run folder, where that can be written."""
+    if folder.is_dir():
+        record.write_json(folder / "failure.json", {"error": error, "traceback": trace})
+    return Outcome(folder, None, error)
