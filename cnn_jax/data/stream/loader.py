@@ -78,9 +78,9 @@ class Source(grain.sources.RandomAccessDataSource[Any]):
     def __len__(self) -> int:
         return self.examples.size()
 
-    def __getitem__(self, record_key: Any) -> Any:
+    def __getitem__(self, index: int) -> Any:
         try:
-            return self.examples.example(int(record_key))
+            return self.examples.example(int(index))
         except DataError as error:
             return error
 
