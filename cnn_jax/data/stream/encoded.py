@@ -82,11 +82,11 @@ def load(name: str, folder: Path) -> Dataset:
     classes = sorted(entry.name for entry in os.scandir(folder / "train") if entry.is_dir())
     if not classes:
         raise DataError(f"{folder / 'train'} has no classes: images are expected in train/<class>/")
+    if unknown := {entry.name for entry in os.scandir(folder / test) if entry.is_dir()} - set(classes):
+        raise DataError(f"{folder / test / min(unknown)}: {folder / 'train'} has no such class")
     splits, sizes = {}, {}
     for split, place in (("train", "train"), ("test", test)):
         found = [(path, size, label) for label, one in enumerate(classes) for path, size in files(folder / place, one)]
-        if unknown := {e.name for e in os.scandir(folder / place) if e.is_dir()} - set(classes):
-            raise DataError(f"{folder / place / min(unknown)}: {folder / 'train'} has no such class")
         if not found:
             raise DataError(f"{folder / place} has no images: {', '.join(EXTENSIONS)} are expected in {place}/<class>/")
         paths, lengths, labels = zip(*found, strict=True)

@@ -107,7 +107,8 @@ def batches(examples: TrainingExamples | EvaluationExamples, workers: int) -> It
         for batch in iterator:
             if isinstance(batch, DataError):
                 raise batch
-            yield batch
+            # A copy: what a worker process sends lies in shared memory, which is given back when nobody refers to it.
+            yield {name: np.array(array) for name, array in batch.items()} if workers else batch
 
 
 def training(
