@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax import sweep
-from cnn_jax.config import ConfigError
+from cnn_jax.config import Config, ConfigError
 from experiments import _launcher as launcher
 from experiments import _runs as runs
 from experiments._settings import settings
@@ -16,13 +16,19 @@ flags.adopt_module_key_flags(runs)
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds; a verdict needs three.")
 flags.DEFINE_string("workdir", None, "Where the runs and the report go.")
 flags.DEFINE_bool("plan", False, "Print the grid with parameters, steps and an estimate of the time; run nothing.")
+flags.DEFINE_integer(
+    "cell",
+    None,
+    "Run this one alone of the runs that --plan counts, from 0: --cell=$SLURM_ARRAY_TASK_ID. The report is made when "
+    "all are finished, by ./launch.sh report.",
+)
 
 
 def run(models: Sequence[str], axes: sweep.Axes, report: Callable[[Path], str]) -> int:
     """Every model in every cell of the axes with every seed, then what `report` makes of the workdir, printed.
 
-    With --plan the plan alone. Returns the exit status, 1 where a run failed; raises ConfigError for an axis without a
-    value, and what `_runs.configs` raises.
+    With --plan the plan alone, with --cell one run and no report. Returns the exit status, 1 where a run failed; raises
+    ConfigError for an axis without a value or a --cell out of range, and what `_runs.configs` raises.
     """
     for axis, values in axes.items():
         if not values:
@@ -31,7 +37,18 @@ def run(models: Sequence[str], axes: sweep.Axes, report: Callable[[Path], str]) 
     configs = runs.configs(models, {**axes, "seed": runs.integers("seeds")}, workdir)
     if FLAGS.plan:
         print(sweep.plan(configs, workdir, settings()))
+        print(f"{len(configs)} runs, one at a time by --cell=0 to --cell={len(configs) - 1}")
         return 0
+    if FLAGS.cell is not None:
+        configs = [cell(configs, FLAGS.cell)]
     outcomes = sweep.run(configs, workdir, settings())
-    print(report(workdir))
+    if FLAGS.cell is None:
+        print(report(workdir))
     return int(any(outcome.error for outcome in outcomes))
+
+
+def cell(configs: Sequence[Config], index: int) -> Config:
+    """The config of that number; raises ConfigError."""
+    if not 0 <= index < len(configs):
+        raise ConfigError(f"--cell={index}: the sweep has {len(configs)} runs, 0 to {len(configs) - 1}")
+    return configs[index]

@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from cnn_jax.train.signals import Stopped
 from cnn_jax.train.task import Task
 
 PREPARING = threading.Lock()
+LOWER = "lower --set=batch_size or --width, give each batch in parts by --accumulate=N, or have fewer --workers"
 
 
 class Outcome(NamedTuple):
@@ -66,8 +68,10 @@ def prepare(config: Config, settings: Settings) -> tuple[Task, Dataset]:
 
 
 def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
-    """Runs or continues one config and returns its result; raises what `loop.fit` raises."""
-    task, dataset = prepare(config, settings)
+    """Runs or continues one config and returns its result.
+
+    Raises what `loop.fit` raises; where memory does not suffice that is a TrainingError.
+    """
     layout = settings.layout
     options = loop.Options(
         layout,
@@ -77,8 +81,22 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
         command=settings.command,
         signals=settings.signals,
     )
-    with devices.placed(layout):
-        return loop.fit(task, config, dataset, folder, options)
+    until = time.monotonic() + settings.lock_seconds
+    try:
+        task, dataset = prepare(config, settings)
+        with devices.placed(layout):
+            while True:
+                try:
+                    return loop.fit(task, config, dataset, folder, options)
+                except record.InUseError:
+                    if time.monotonic() > until:
+                        raise
+                time.sleep(1)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in reason:
+            raise
+        raise loop.TrainingError(f"out of memory ({reason or type(error).__name__}); {LOWER}") from error
 
 
 def initial_parameters(config: Config, settings: Settings) -> Any:
@@ -92,7 +110,7 @@ def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:
     try:
         return Outcome(folder, run_one(config, folder, settings), None)
     except (ConfigError, data.DataError, record.RecordError, loop.TrainingError) as error:
-        return fail(folder, str(error), None)
+        return fail(folder, str(error))
     except Stopped:
         raise
     except Exception as error:  # one run's failure, out of memory for instance, must not end the others
@@ -100,7 +118,7 @@ def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:
         return fail(folder, f"{type(error).__name__}: {summary}", traceback.format_exc())
 
 
-def fail(folder: Path, error: str, trace: str | None) -> Outcome:
+def fail(folder: Path, error: str, trace: str | None = None) -> Outcome:
     """Records a failure in the run folder, where that can be written."""
     if folder.is_dir():
         record.write_json(folder / "failure.json", {"error": error, "traceback": trace})

@@ -1,6 +1,8 @@
 """Runs side by side, each in a process of its own."""
 
 import multiprocessing
+import signal
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -8,9 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnn_jax.config import Config
-from cnn_jax.runner.one import Outcome, attempt, fail
+from cnn_jax.runner.one import LOWER, Outcome, attempt, fail
 from cnn_jax.runner.settings import Settings
+from cnn_jax.runner.view import View
 from cnn_jax.train.signals import Stopped, stop_signals
+
+TRIES = 2  # of a run whose process dies or hangs
 
 
 class Worker(NamedTuple):
@@ -22,25 +27,44 @@ class Worker(NamedTuple):
 
 
 def in_processes(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
-    """`settings.workers` runs at a time; a worker that dies fails its run alone. Raises Stopped on a signal."""
-    queue = list(todo.items())
+    """`settings.workers` runs at a time; one whose process dies or hangs is tried once more, then failed alone.
+
+    Raises Stopped on a signal, when all runs at hand are saved.
+    """
+    queue, tries, hung = list(todo), Counter[Path](), set[Path]()
     quiet = settings._replace(progress=False)
     workers: dict[Connection, Worker] = {}
     try:
-        with stop_signals() as signals:
+        with stop_signals() as signals, View(todo, settings.progress) as view:
             while queue or workers:
                 while queue and len(workers) < settings.workers:
-                    worker = start(*queue.pop(0), quiet)
+                    worker = start(queue[0], todo[queue.pop(0)], quiet, view)
                     workers[worker.connection] = worker
-                for connection in wait(list(workers), timeout=0.5):
-                    worker = workers.pop(connection)  # ty: ignore[invalid-argument-type]
-                    outcome = collect(worker)
-                    if queue and worker.process.is_alive():
-                        worker = hand_over(worker, *queue.pop(0), quiet)
-                        workers[worker.connection] = worker
-                    yield outcome
+                ready = wait(list(workers), timeout=0.5)
                 if signals:
                     raise Stopped("the workers saved their runs; the same command continues", signals[0])
+                for connection in ready:
+                    worker = workers.pop(connection)  # ty: ignore[invalid-argument-type]
+                    outcome = collect(worker)
+                    if outcome is None:
+                        folder = worker.folder
+                        reason = stood_still(settings) if folder in hung else died(worker.process)
+                        tries[folder] += 1
+                        hung.discard(folder)
+                        if tries[folder] < TRIES:
+                            view.wait(folder, reason)
+                            queue.insert(0, folder)
+                            continue
+                        outcome = fail(folder, reason)
+                    view.end(outcome)
+                    if queue and worker.process.is_alive():
+                        worker = hand_over(worker, queue[0], todo[queue.pop(0)], quiet, view)
+                        workers[worker.connection] = worker
+                    yield outcome
+                view.look()
+                for folder in view.hung(settings.hung_seconds):
+                    hung.add(folder)
+                    next(worker for worker in workers.values() if worker.folder == folder).process.kill()
     finally:
         for worker in workers.values():
             worker.process.terminate()  # SIGTERM: it saves and ends
@@ -48,28 +72,46 @@ def in_processes(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Ou
             worker.process.join()
 
 
-def start(folder: Path, config: Config, settings: Settings) -> Worker:
+def start(folder: Path, config: Config, settings: Settings, view: View) -> Worker:
     """A new process, at work on the config."""
     context = multiprocessing.get_context("spawn")  # a fork would inherit JAX's threads and locks
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(there,), daemon=True)
     process.start()
     there.close()
-    return hand_over(Worker(process, here, folder), folder, config, settings)
+    return hand_over(Worker(process, here, folder), folder, config, settings, view)
 
 
-def hand_over(worker: Worker, folder: Path, config: Config, settings: Settings) -> Worker:
+def hand_over(worker: Worker, folder: Path, config: Config, settings: Settings, view: View) -> Worker:
     worker.connection.send((config, folder, settings))
+    view.begin(folder, f"process {worker.process.pid}")
     return worker._replace(folder=folder)
 
 
-def collect(worker: Worker) -> Outcome:
-    """What the worker sent; a failure where it died instead."""
+def collect(worker: Worker) -> Outcome | None:
+    """What the worker sent; None where it died instead."""
     try:
         return worker.connection.recv()
-    except EOFError:
+    except (EOFError, ConnectionError):
         worker.process.join()
-        return fail(worker.folder, f"its worker process ended with exit status {worker.process.exitcode}", None)
+        return None
+
+
+def died(process: BaseProcess) -> str:
+    """How the process ended."""
+    status = process.exitcode or 0
+    if status == -signal.SIGKILL:
+        return f"its worker process was killed by SIGKILL, perhaps by the kernel, out of memory; {LOWER}"
+    if status < 0:
+        return f"its worker process was ended by {signal.Signals(-status).name}"
+    return f"its worker process ended with exit status {status}"
+
+
+def stood_still(settings: Settings) -> str:
+    return (
+        f"it hung: its progress.json did not change for {settings.hung_seconds:g} s, and its process was killed; "
+        "where its steps or evaluations take longer, give more --hung_seconds"
+    )
 
 
 def serve(connection: Connection) -> None:

@@ -8,6 +8,7 @@ result.json     the final numbers, only when the run is finished
 measured.json   what was measured of the finished network, where a study asks for more than its errors
 failure.json    why the last attempt failed, only until the run goes on
 progress.json   how far an unfinished run is
+worker.json     where on a Ray cluster it is run, while it is
 manifest.json   what ran it: versions, devices, data, seed, command, times
 events.out.*    TensorBoard
 """
@@ -28,6 +29,10 @@ import numpy as np
 
 class RecordError(ValueError):
     """A run folder, or a folder of runs, that cannot be used; the message is one line."""
+
+
+class InUseError(RecordError):
+    """A run folder that another process holds."""
 
 
 class Run(NamedTuple):
@@ -185,13 +190,13 @@ def require_writable(folder: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Generator[None]:
-    """Holds the run folder for this process; raises RecordError while another process holds it."""
+    """Holds the run folder for this process; raises InUseError while another process holds it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RecordError(f"another process is running {folder}; wait for it or stop it") from error
+            raise InUseError(f"another process is running {folder}; wait for it or stop it") from error
         yield
     finally:
         os.close(handle)
