@@ -13,7 +13,7 @@ from cnn_jax import classification, data
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.runner.settings import Settings
-from cnn_jax.train import devices, feed, loop, record
+from cnn_jax.train import devices, feed, loop, processes, record
 from cnn_jax.train.signals import Stopped
 from cnn_jax.train.task import Task
 
@@ -109,17 +109,22 @@ def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:
     """`run_one`, a failure being recorded in failure.json; raises Stopped alone."""
     try:
         return Outcome(folder, run_one(config, folder, settings), None)
-    except (ConfigError, data.DataError, record.RecordError, loop.TrainingError) as error:
+    except (ConfigError, record.RecordError, loop.TrainingError) as error:
         return fail(folder, str(error))
     except Stopped:
         raise
-    except Exception as error:  # one run's failure, out of memory for instance, must not end the others
+    except Exception as error:
+        if processes.count() > 1:  # the others do not know of it, and wait for this one: all end
+            raise
+        if isinstance(error, data.DataError):
+            return fail(folder, str(error))
+        # one run's failure, out of memory for instance, must not end the others
         summary = str(error).strip().partition("\n")[0]
         return fail(folder, f"{type(error).__name__}: {summary}", traceback.format_exc())
 
 
 def fail(folder: Path, error: str, trace: str | None = None) -> Outcome:
     """Records a failure in the run folder, where that can be written."""
-    if folder.is_dir():
+    if processes.leader() and folder.is_dir():
         record.write_json(folder / "failure.json", {"error": error, "traceback": trace})
     return Outcome(folder, None, error)
