@@ -78,7 +78,7 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
         checkpoint_seconds=settings.checkpoint_seconds,
         decode_workers=settings.decode_workers,
         progress=settings.progress,
-        command=settings.command,
+        about={"command": settings.command, "data_dir": settings.data_dir},
         signals=settings.signals,
     )
     until = time.monotonic() + settings.lock_seconds
