@@ -12,8 +12,8 @@ from cnn_jax import classification
 from cnn_jax import config as config_lib
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
-from cnn_jax.runner import Outcome, Settings, execute, prepare
-from cnn_jax.train import devices, processes, record, timing
+from cnn_jax.runner import Outcome, Settings, execute
+from cnn_jax.train import devices, processes, record
 from cnn_jax.train.devices import Layout
 
 Axes = Mapping[str | tuple[str, ...], Sequence[Any]]
@@ -129,33 +129,3 @@ def describe(outcome: Outcome) -> str:
     result = outcome.result
     errors = f"test error {result['test_error']:.2%}, train error {result['train_error']:.2%}"
     return f"{errors}, {result['seconds']:.0f} s"
-
-
-def plan(configs: Sequence[Config], workdir: Path, settings: Settings) -> str:
-    """The grid as a table with parameters, steps and an estimate of the time from a few timed steps; trains nothing."""
-    cells: dict[Config, list[Path]] = {}  # the folders of runs that differ in their seed alone
-    for folder, config in folders(configs, workdir).items():
-        cells.setdefault(config_lib.change(config, "seed", 0), []).append(folder)
-    said = labels(list(cells))
-    widest = max(map(len, said.values()))
-    heads = ("runs", 5), ("finished", 8), ("parameters", 12), ("steps", 8), ("s/step", 8), ("s/run", 8), ("s to do", 8)
-    lines = [f"{'model':<{widest}}" + "".join(f" {head:>{width}}" for head, width in heads)]
-    total = 0.0
-    for number, (config, members) in enumerate(cells.items(), start=1):
-        if settings.progress:
-            print(f"[{number}/{len(cells)}] compiling and timing {said[config]}", file=sys.stderr, flush=True)
-        task, dataset = prepare(config, settings)
-        cost = timing.measure(task, config, dataset, settings.layout)
-        finished = sum((folder / "result.json").exists() for folder in members)
-        left = len(members) - finished
-        # Runs of one cell share what is compiled, unless each seed has data of its own.
-        compiled = left if config.data.train_examples else min(left, 1)
-        todo = left * (cost.seconds(config) - cost.compile_seconds) + compiled * cost.compile_seconds
-        total += todo
-        lines.append(
-            f"{said[config]:<{widest}} {len(members):>5} {finished:>8} {cost.parameters:>12,} {config.steps:>8,} "
-            f"{cost.step_seconds:>8.3f} {cost.seconds(config):>8.0f} {todo:>8.0f}"
-        )
-    length = f"{total / 60:.1f} minutes" if total < 7200 else f"{total / 3600:.1f} hours"
-    lines.append(f"about {total:.0f} s ({length}) to do, one run at a time; nothing was trained")
-    return "\n".join(lines)

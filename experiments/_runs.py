@@ -7,6 +7,8 @@ from absl import flags
 
 from cnn_jax import config, presets, sweep
 from cnn_jax.config import Config, ConfigError
+from cnn_jax.data import DataError, Dataset
+from cnn_jax.data.stream import known
 from cnn_jax.models import build, cifar_depth
 from cnn_jax.runner import load_for
 from cnn_jax.train import devices, processes
@@ -31,25 +33,44 @@ def configs(models: Sequence[str], axes: sweep.Axes, workdir: Path) -> list[Conf
 
     Raises ConfigError, DataError or RecordError on whatever is wrong, before anything runs.
     """
-    cells = []
+    return cells(models, axes, workdir)[0]
+
+
+def cells(
+    models: Sequence[str], axes: sweep.Axes, workdir: Path, planning: bool = False
+) -> tuple[list[Config], list[Dataset]]:
+    """`configs`, and what each learns from; `planning` does with the sizes of sets that are known and not at hand."""
+    found = []
     for model in models:
         base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
         start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
         flagged = {"data.validation": FLAGS.validation, "model.width": width(model), "init_from": start}
         for path, value in flagged.items():
             base = base if value is None else config.change(base, path, value)
-        cells += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
+        found += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
     layout = _settings.settings().layout
-    for cell in cells:
+    for cell in found:
         build(cell.model.name)
         devices.check(cell, layout)
     processes.from_leader(lambda: str(require_writable(workdir)))
-    datasets = [load_for(cell, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged) for cell in cells]
+    datasets = [find(cell, planning) for cell in found]
     if FLAGS.epochs is not None:
         sizes = [dataset.count("train") for dataset in datasets]
-        cells = [sweep.with_epochs(cell, FLAGS.epochs, size) for cell, size in zip(cells, sizes, strict=True)]
-        cells = [config.override(cell, FLAGS.set) for cell in cells]
-    return [sweep.resolve(cell, layout, dataset) for cell, dataset in zip(cells, datasets, strict=True)]
+        found = [sweep.with_epochs(cell, FLAGS.epochs, size) for cell, size in zip(found, sizes, strict=True)]
+        found = [config.override(cell, FLAGS.set) for cell in found]
+    resolved = [sweep.resolve(cell, layout, dataset) for cell, dataset in zip(found, datasets, strict=True)]
+    return resolved, datasets
+
+
+def find(config: Config, planning: bool) -> Dataset:
+    """What the config learns from; raises DataError."""
+    try:
+        return load_for(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
+    except DataError:
+        sizes = known.absent(config.data.name) if planning and config.data.crop else None
+        if sizes is None:
+            raise
+        return sizes
 
 
 def width(model: str) -> int | None:

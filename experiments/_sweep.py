@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cnn_jax import sweep
+from cnn_jax import plan, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.train import processes
 from experiments import _launcher as launcher
@@ -17,6 +17,7 @@ flags.adopt_module_key_flags(runs)
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds; a verdict needs three.")
 flags.DEFINE_string("workdir", None, "Where the runs and the report go.")
 flags.DEFINE_bool("plan", False, "Print the grid with parameters, steps and an estimate of the time; run nothing.")
+flags.DEFINE_float("hours", 24.0, "With --plan of streamed data: in how long a run is to finish.", lower_bound=0.01)
 flags.DEFINE_integer(
     "cell",
     None,
@@ -35,9 +36,12 @@ def run(models: Sequence[str], axes: sweep.Axes, report: Callable[[Path], str]) 
         if not values:
             raise ConfigError(f"no value of {axis} is given")
     workdir = launcher.path(FLAGS.workdir)
-    configs = runs.configs(models, {**axes, "seed": runs.integers("seeds")}, workdir)
+    configs, datasets = runs.cells(models, {**axes, "seed": runs.integers("seeds")}, workdir, FLAGS.plan)
     if FLAGS.plan:
-        print(sweep.plan(configs, workdir, settings()))
+        if all(dataset.streamed for dataset in datasets):
+            print(plan.counted(configs, datasets, workdir, settings().layout, FLAGS.hours))
+        else:
+            print(plan.timed(configs, workdir, settings()))
         print(f"{len(configs)} runs, one at a time by --cell=0 to --cell={len(configs) - 1}")
         return 0
     if FLAGS.cell is not None:

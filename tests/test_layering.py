@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "verify": {"config", "data", "train", "classification"},
     "runner": {"config", "data", "train", "classification"},
     "sweep": {"config", "data", "train", "classification", "runner"},
+    "plan": {"config", "data", "train", "classification", "runner", "sweep"},
     "report": {"train"},
     "benchmark": BASE | {"classification", "presets", "report"},
 }

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cnn_jax import data, presets, runner, sweep
+from cnn_jax import data, plan, presets, runner, sweep
 from cnn_jax.config import Config, ConfigError, change, override
 from cnn_jax.runner import Settings
 from cnn_jax.train import devices, record
@@ -150,7 +150,7 @@ def test_in_parallel_what_runs_is_saved_when_nobody_waits_for_it(base, tmp_path,
 
 def test_a_plan_trains_nothing(base, tmp_path, settings):
     configs = sweep.grid(base, {"model.name": ["plain8"], "seed": [0, 1]})
-    text = sweep.plan(configs, tmp_path, settings)
+    text = plan.timed(configs, tmp_path, settings)
     row = text.splitlines()[1].split()
     assert row[:5] == ["plain8", "2", "0", "4,934", "4"]
     assert "nothing was trained" in text

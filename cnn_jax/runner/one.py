@@ -1,9 +1,11 @@
 """One run, from its config to its outcome."""
 
+import contextlib
 import functools
 import threading
 import time
 import traceback
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +84,7 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
         signals=settings.signals,
     )
     until = time.monotonic() + settings.lock_seconds
-    try:
+    with telling_of_memory():
         task, dataset = prepare(config, settings)
         with devices.placed(layout):
             while True:
@@ -92,6 +94,13 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
                     if time.monotonic() > until:
                         raise
                 time.sleep(1)
+
+
+@contextlib.contextmanager
+def telling_of_memory() -> Generator[None]:
+    """Has what the host or a device says where memory does not suffice raised as TrainingError."""
+    try:
+        yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in reason:
@@ -101,8 +110,9 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
 
 def initial_parameters(config: Config, settings: Settings) -> Any:
     """The parameters a run begins with, as numpy arrays."""
-    task, dataset = prepare(config, settings)
-    return task.init(jax.random.key(config.seed), feed.shapes(dataset, config))["params"]
+    with telling_of_memory():
+        task, dataset = prepare(config, settings)
+        return task.init(jax.random.key(config.seed), feed.shapes(dataset, config))["params"]
 
 
 def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:

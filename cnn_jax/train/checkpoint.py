@@ -76,8 +76,14 @@ class Checkpoints:
         state = jax.device_get(state)
         meta = {"config": self.config, "digest": digest(state), "variables": digest(state.variables)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
-        with ONE_AT_A_TIME:
-            self.manager.save(step, args=items)
+        try:
+            with ONE_AT_A_TIME:
+                self.manager.save(step, args=items)
+        except Exception as error:  # whatever Orbax and its file formats raise where they cannot write
+            raise RecordError(
+                f"cannot write {self.folder / str(step)}: {first_line(error)}; mend that, and the same command "
+                "continues from the checkpoint before"
+            ) from error
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """The newest step that can be read, with its state as numpy arrays; None where there is none.
@@ -131,8 +137,11 @@ class Checkpoints:
         aside.parent.mkdir(exist_ok=True)
         (self.folder / str(step)).rename(aside)
         self.manager = self._open()
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        print(f"checkpoint {step} is damaged ({reason}): moved to {aside}, going back to the one before")
+        print(f"checkpoint {step} is damaged ({first_line(error)}): moved to {aside}, going back to the one before")
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 
 def alone() -> MultiprocessingOptions:
@@ -143,8 +152,8 @@ def alone() -> MultiprocessingOptions:
 
 
 def quiet_orbax() -> None:
-    """Errors alone: Orbax tells each save in a dozen lines, and warns of files it does without."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    """Orbax tells each save in a dozen lines, warns of files it does without, and tells errors twice."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def digest(tree: Any) -> str:

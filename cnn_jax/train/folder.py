@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from cnn_jax import config as config_lib
 from cnn_jax.config import Config
 from cnn_jax.train import early_stopping, processes, record
 from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.events import Events
 from cnn_jax.train.manifest import Session
 from cnn_jax.train.record import RecordError
 
@@ -35,19 +35,28 @@ class RunFolder:
 
     def __enter__(self) -> "RunFolder":
         with contextlib.ExitStack() as stack:
-            processes.from_leader(lambda: self._hold(stack))
+            self._do(lambda: self._hold(stack))
             self.held = stack.pop_all()
         return self
 
     def _hold(self, stack: contextlib.ExitStack) -> None:
         stack.enter_context(record.locked(record.require_writable(self.path)))
 
+    def _do(self, function: Callable[[], Any]) -> Any:
+        """What the function returns in the leader, which alone calls it."""
+
+        def write() -> Any:
+            with record.writing(self.path):
+                return function()
+
+        return processes.from_leader(write)
+
     def __exit__(self, *_: Any) -> None:
         self.held.close()
 
     def begin(self) -> dict[str, Any] | None:
         """Writes config.json, or checks it; returns the result of a finished run."""
-        return processes.from_leader(self._begin)
+        return self._do(self._begin)
 
     def _begin(self) -> dict[str, Any] | None:
         new, old = config_lib.to_dict(self.config), record.read_json(self.path / "config.json")
@@ -62,7 +71,7 @@ class RunFolder:
 
         The session, of this process's share of the run, begins with it.
         """
-        start = processes.from_leader(lambda: self._restore(state, session))
+        start = self._do(lambda: self._restore(state, session))
         return start, processes.broadcast(self.restored if processes.leader() else jax.tree.map(np.asarray, state))
 
     def _restore(self, state: Any, session: Callable[[], Session]) -> int:
@@ -73,7 +82,7 @@ class RunFolder:
         record.keep_losses(self.path, start)
         self.session.update(from_step=start, to_step=start)
         (self.path / "failure.json").unlink(missing_ok=True)
-        self.events = self.held.enter_context(SummaryWriter(str(self.path), purge_step=start))
+        self.events = self.held.enter_context(Events(self.path, start))
         return start
 
     def note(self, **facts: Any) -> None:
@@ -90,17 +99,16 @@ class RunFolder:
 
         def add() -> bool:
             record.append_metrics(self.path, {"step": step} | line)
-            for name in line.keys() - {"epoch"}:
-                tag = name.replace("_", "/", 1) if name != "learning_rate" else name
-                self.events.add_scalar(tag, line[name], step)
-            self.events.flush()
+            rate = "learning_rate"
+            tags = {name: name if name == rate else name.replace("_", "/", 1) for name in line if name != "epoch"}
+            self.events.add(step, {tag: line[name] for name, tag in tags.items()})
             return self._over()
 
-        return processes.from_leader(add)
+        return self._do(add)
 
     def over(self) -> bool:
         """Whether training has stopped early; the checkpoint of the lowest validation error stays."""
-        return processes.from_leader(self._over)
+        return self._do(self._over)
 
     def _over(self) -> bool:
         metrics, patience = record.read_metrics(self.path), self.config.patience
@@ -110,7 +118,7 @@ class RunFolder:
 
     def is_best(self, step: int) -> bool:
         """Whether the lowest validation error is this step's."""
-        return bool(self.config.patience) and processes.from_leader(lambda: self.checkpoints.best == step)
+        return bool(self.config.patience) and self._do(lambda: self.checkpoints.best == step)
 
     def save(self, step: int, state: Any) -> None:
         """Saves the state as of `step`, and the losses until then."""
@@ -122,7 +130,7 @@ class RunFolder:
             self.checkpoints.save(step, state)
             self.session.update(to_step=step)
 
-        processes.from_leader(write)
+        self._do(write)
 
     def best(self, state: Any) -> Any:
         """The state, as numpy arrays, that had the lowest validation error; later checkpoints are deleted."""
@@ -131,7 +139,7 @@ class RunFolder:
             best = early_stopping.best(record.read_metrics(self.path))["step"]
             self.restored = self.checkpoints.back_to(best, state)
 
-        processes.from_leader(read)
+        self._do(read)
         return processes.broadcast(self.restored if processes.leader() else jax.tree.map(np.asarray, state))
 
     def conclude(self, train: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
@@ -146,7 +154,7 @@ class RunFolder:
             (self.path / "progress.json").unlink(missing_ok=True)
             return result
 
-        return processes.from_leader(write)
+        return self._do(write)
 
     def tell(self, phase: str, step: int, error: float | None = None) -> None:
         """Rewrites progress.json where the phase is new or the last writing some time ago."""

@@ -65,7 +65,7 @@ def leader() -> bool:
 def from_leader(function: Callable[[], Any]) -> Any:
     """What the function returns in the leader, of what JSON can say; the others do not call it.
 
-    Raises RecordError in all processes where it raises that, or OSError, in the leader.
+    Raises RecordError in all processes where it raises that in the leader.
     """
     if count() == 1:
         return function()
@@ -73,7 +73,7 @@ def from_leader(function: Callable[[], Any]) -> Any:
     if leader():
         try:
             answer = {"value": function()}
-        except (RecordError, OSError) as error:
+        except RecordError as error:
             answer = {"error": str(error)}
     said = np.frombuffer(json.dumps(answer).encode(), np.uint8)
     length = int(broadcast(np.int32(len(said))))

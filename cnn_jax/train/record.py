@@ -189,6 +189,17 @@ def require_writable(folder: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
+def writing(folder: Path) -> Generator[None]:
+    """Has what the system says against writing there, a full disk for instance, raised as RecordError."""
+    try:
+        yield
+    except OSError as error:
+        raise RecordError(
+            f"cannot write in {folder}: {error.strerror or error}; mend that, and the same command continues"
+        ) from error
+
+
+@contextlib.contextmanager
 def locked(folder: Path) -> Generator[None]:
     """Holds the run folder for this process; raises InUseError while another process holds it."""
     handle = os.open(folder, os.O_RDONLY)

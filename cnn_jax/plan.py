@@ -1,0 +1,108 @@
+"""What a sweep will take, before it is begun."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cnn_jax import classification, sweep
+from cnn_jax import config as config_lib
+from cnn_jax.config import Config
+from cnn_jax.data import Dataset
+from cnn_jax.data.augment import example_keys
+from cnn_jax.runner import Settings, prepare
+from cnn_jax.train import feed, timing
+from cnn_jax.train.devices import Layout
+from cnn_jax.train.task import Task
+
+GIBIBYTE = 2**30
+
+
+def by_cell(configs: Sequence[Config], workdir: Path) -> dict[Config, list[Path]]:
+    """The folders of the runs that differ in their seed alone."""
+    cells: dict[Config, list[Path]] = {}
+    for folder, config in sweep.folders(configs, workdir).items():
+        cells.setdefault(config_lib.change(config, "seed", 0), []).append(folder)
+    return cells
+
+
+def timed(configs: Sequence[Config], workdir: Path, settings: Settings) -> str:
+    """The grid as a table with parameters, steps and an estimate of the time from a few timed steps; trains nothing."""
+    cells = by_cell(configs, workdir)
+    said = sweep.labels(list(cells))
+    widest = max(map(len, said.values()))
+    heads = ("runs", 5), ("finished", 8), ("parameters", 12), ("steps", 8), ("s/step", 8), ("s/run", 8), ("s to do", 8)
+    lines = [f"{'model':<{widest}}" + "".join(f" {head:>{width}}" for head, width in heads)]
+    total = 0.0
+    for number, (config, members) in enumerate(cells.items(), start=1):
+        if settings.progress:
+            print(f"[{number}/{len(cells)}] compiling and timing {said[config]}", file=sys.stderr, flush=True)
+        task, dataset = prepare(config, settings)
+        cost = timing.measure(task, config, dataset, settings.layout)
+        finished = sum((folder / "result.json").exists() for folder in members)
+        left = len(members) - finished
+        # Runs of one cell share what is compiled, unless each seed has data of its own.
+        compiled = left if config.data.train_examples else min(left, 1)
+        todo = left * (cost.seconds(config) - cost.compile_seconds) + compiled * cost.compile_seconds
+        total += todo
+        lines.append(
+            f"{said[config]:<{widest}} {len(members):>5} {finished:>8} {cost.parameters:>12,} {config.steps:>8,} "
+            f"{cost.step_seconds:>8.3f} {cost.seconds(config):>8.0f} {todo:>8.0f}"
+        )
+    length = f"{total / 60:.1f} minutes" if total < 7200 else f"{total / 3600:.1f} hours"
+    lines.append(f"about {total:.0f} s ({length}) to do, one run at a time; nothing was trained")
+    return "\n".join(lines)
+
+
+def counted(configs: Sequence[Config], datasets: Sequence[Dataset], workdir: Path, layout: Layout, hours: float) -> str:
+    """The grid as a table of what is counted and not timed, for what is streamed and need not be here.
+
+    Memory is of each device: parameters, momentum and gradient, and what the backward pass keeps of a part of the
+    batch, before the compiler saves some of it. The rates are those of all devices together, to finish in `hours`.
+    """
+    cells, of = by_cell(configs, workdir), dict(zip(configs, datasets, strict=True))
+    names = {config: config.model.name for config in cells}
+    said = names if len(set(names.values())) == len(names) else sweep.labels(list(cells))
+    widest = max(map(len, said.values()))
+    heads = ("runs", 5), ("steps", 11), ("epochs", 7), ("parameters", 12), ("GMACs", 7), ("GiB/device", 11)
+    heads += ("images/s", 9), ("TFLOP/s", 8)
+    lines = [f"{'model':<{widest}}" + "".join(f" {head:>{width}}" for head, width in heads)]
+    for config, members in cells.items():
+        dataset = of[next(one for one in configs if config_lib.change(one, "seed", 0) == config)]
+        task = classification.make_task(config, dataset, None)
+        variables = task.init(jax.random.key(0), feed.shapes(dataset, config))
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+        part = config.batch_size // (len(layout.devices) * layout.accumulate)
+        memory = 3 * 4 * parameters + kept_bytes(task, variables, config, dataset, part)
+        macs, rate = task.facts()["macs"], config.steps * config.batch_size / (hours * 3600)
+        lines.append(
+            f"{said[config]:<{widest}} {len(members):>5} {config.steps:>11,} "
+            f"{config.steps * config.batch_size / dataset.count('train'):>7.1f} {parameters:>12,} {macs / 1e9:>7.3f} "
+            f"{memory / GIBIBYTE:>11.2f} {rate:>9,.0f} {6 * macs * rate / 1e12:>8.1f}"
+        )
+    lines.append(
+        f"{len(layout.devices)} devices, {layout.accumulate} parts of a batch; images/s and TFLOP/s are what it takes "
+        f"to finish one run in {hours:g} hours; nothing was trained, timed or read"
+    )
+    return "\n".join(lines)
+
+
+def kept_bytes(task: Task, variables: Any, config: Config, dataset: Dataset, examples: int) -> int:
+    """What the backward pass of so many examples keeps of the forward pass, in bytes."""
+    batch: dict[str, Any] = {
+        name: jax.ShapeDtypeStruct((examples, *field.shape[1:]), field.dtype)
+        for name, field in feed.shapes(dataset, config).items()
+    }
+
+    def backward(params: Any, others: Any, batch: Any) -> Any:
+        slot = jnp.arange(examples)
+        batch = batch | {"slot": slot, "key": example_keys(jax.random.key(0), slot)}
+        return jax.vjp(lambda p: task.loss(others | {"params": p}, batch, jax.random.key(0))[0], params)[1]
+
+    others = {name: value for name, value in variables.items() if name != "params"}
+    kept = jax.tree.leaves(jax.eval_shape(backward, variables["params"], others, batch))
+    numbers = [leaf for leaf in kept if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)]  # and not keys
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in numbers)

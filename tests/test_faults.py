@@ -1,0 +1,180 @@
+"""Faults of disks, files, memory and processes: one clear line, nothing finished lost, and the same bits in the end."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.test_resume import STEPS, command, ends, interrupt, reached, run, undisturbed  # noqa: F401  (a fixture)
+
+MEBIBYTE = 2**20
+
+
+def attempt(data_dir, workdir, *flags, limits=()):
+    """Runs it under limits of the kernel; returns the exit status and what was said on stderr."""
+
+    def limit():
+        for which, most in limits:
+            resource.setrlimit(which, (most, most))
+
+    done = subprocess.run(
+        command(data_dir, workdir, *flags),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=limit if limits else None,
+    )
+    return done.returncode, done.stderr
+
+
+def assert_one_line(status, stderr, *said):
+    assert status == 1
+    assert stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
+    for text in said:
+        assert text in stderr
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mounts a file system of so many bytes, for as long as the test runs."""
+    places = []
+
+    def mount(size):
+        place = tmp_path / "disk"
+        place.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], capture_output=True, text=True
+        )
+        if done.returncode:
+            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+        places.append(place)
+        return place
+
+    yield mount
+    for place in places:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_full_disk(digits_dir, mounted, undisturbed):  # noqa: F811
+    disk = mounted(400 * 1024)
+    status, stderr = attempt(digits_dir, disk, "--checkpoint_seconds=0")
+    assert_one_line(status, stderr, "cannot write", "No space left on device", "the same command continues")
+    subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+    run(digits_dir, disk)
+    assert ends(disk) == undisturbed
+
+
+def test_a_file_that_may_not_grow(digits_dir, tmp_path, undisturbed):  # noqa: F811
+    status, stderr = attempt(digits_dir, tmp_path, limits=[(resource.RLIMIT_FSIZE, 2000)])
+    assert_one_line(status, stderr, "cannot write", "the same command continues")
+    run(digits_dir, tmp_path)
+    assert ends(tmp_path) == undisturbed
+
+
+def test_a_folder_turned_read_only(digits_dir, mounted, undisturbed):  # noqa: F811
+    disk = mounted(100 * MEBIBYTE)
+    process = subprocess.Popen(
+        command(digits_dir, disk, "--checkpoint_seconds=0"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not reached(5)(disk / "run" / "checkpoints"):
+        time.sleep(0.01)
+    # A file that is being written keeps it from turning read-only for a moment.
+    while (
+        process.poll() is None and subprocess.run(["mount", "-o", "remount,ro", disk], capture_output=True).returncode
+    ):
+        pass
+    _, stderr = process.communicate(timeout=100)
+    assert_one_line(process.returncode, stderr, "cannot write", "Read-only file system")
+    status, stderr = attempt(digits_dir, disk)
+    assert_one_line(status, stderr, f"cannot write in {disk}")
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    run(digits_dir, disk)
+    assert ends(disk) == undisturbed
+
+
+@pytest.fixture(scope="module")
+def stopped(digits_dir, tmp_path_factory):
+    """A run that was stopped half-way; each test takes a copy."""
+    workdir = tmp_path_factory.mktemp("stopped")
+    interrupt(digits_dir, workdir, signal.SIGTERM, reached(20))
+    return workdir
+
+
+@pytest.fixture
+def copy(stopped, tmp_path):
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_checkpoints_deleted(digits_dir, copy, undisturbed):  # noqa: F811
+    """It begins anew: what it recorded before is not of the run that is made now."""
+    shutil.rmtree(copy / "run" / "checkpoints")
+    run(digits_dir, copy)
+    assert ends(copy) == undisturbed
+
+
+def test_a_file_of_the_newest_checkpoint_deleted(digits_dir, copy, undisturbed):  # noqa: F811
+    checkpoints = copy / "run" / "checkpoints"
+    newest = max(checkpoints.glob("[0-9]*"), key=lambda path: int(path.name))
+    (newest / "meta" / "metadata").unlink()
+    assert f"checkpoint {newest.name} is damaged" in run(digits_dir, copy)
+    assert ends(copy) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("file", "keep", "said"),
+    [
+        ("metrics.jsonl", None, "lacks step 7"),
+        ("metrics.jsonl", -20, "lacks step"),
+        ("losses.float32", None, "ends at step 0, before its checkpoint of step"),
+        ("losses.float32", 10, "ends at step 2, before its checkpoint of step"),
+        ("config.json", 20, "cannot read"),
+        ("manifest.json", 20, "cannot read"),
+    ],
+)
+def test_a_record_cut_or_deleted(digits_dir, copy, undisturbed, file, keep, said):  # noqa: F811
+    path = copy / "run" / file
+    whole = path.read_bytes()
+    path.unlink() if keep is None else path.write_bytes(whole[:keep])
+    before = {
+        other: other.read_bytes() for other in copy.rglob("*") if other.is_file() and other.name != "manifest.json"
+    }
+    assert_one_line(*attempt(digits_dir, copy), str(path), said)
+    assert before == {other: other.read_bytes() for other in before}
+    path.write_bytes(whole)
+    run(digits_dir, copy)
+    assert ends(copy) == undisturbed
+
+
+def test_too_little_memory_is_one_line_that_says_what_to_lower(digits_dir, tmp_path):
+    limits = [(resource.RLIMIT_AS, 12 * 1024 * MEBIBYTE)]
+    status, stderr = attempt(digits_dir, tmp_path, "--width=16384", limits=limits)
+    assert_one_line(status, stderr, "out of memory", "lower --set=batch_size or --width", "--accumulate=N")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_process_of_a_run_killed(digits_dir, tmp_path):
+    """The others end too, with a line; the same command goes on."""
+    flags = ["--processes=2", "--set=model.bn_group=16", "--devices=1"]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    whole = command(digits_dir, tmp_path, "--checkpoint_seconds=0", *flags)
+    process = subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
+    while process.poll() is None and not reached(3)(tmp_path / "run" / "checkpoints"):
+        time.sleep(0.01)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode != 0
+    assert "process 1 of 2 was ended by SIGKILL; the same command continues" in stderr
+    done = subprocess.run(whole, capture_output=True, text=True, timeout=200, env=environment)
+    assert done.returncode == 0, done.stderr
+    sessions = json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]
+    assert sessions[1]["from_step"] >= 3 and sessions[1]["to_step"] == STEPS
