@@ -13,7 +13,7 @@ from cnn_jax import config as config_lib
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.runner import Outcome, Settings, execute, prepare
-from cnn_jax.train import devices, record, timing
+from cnn_jax.train import devices, processes, record, timing
 from cnn_jax.train.devices import Layout
 
 Axes = Mapping[str | tuple[str, ...], Sequence[Any]]
@@ -90,10 +90,11 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
       Stopped: a signal arrived; the run at hand is saved.
       RecordError: the workdir cannot be written.
     """
-    runs, said = folders(configs, record.require_writable(workdir)), labels(configs)
+    processes.from_leader(lambda: str(record.require_writable(workdir)))
+    runs, said = folders(configs, workdir), labels(configs)
+    results = processes.from_leader(lambda: [record.read_json(folder / "result.json") for folder in runs])
     outcomes, todo = [], {}
-    for folder, config in runs.items():
-        result = record.read_json(folder / "result.json")
+    for (folder, config), result in zip(runs.items(), results, strict=True):
         if result is None:
             todo[folder] = config
         else:

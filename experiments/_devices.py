@@ -13,3 +13,4 @@ flags.DEFINE_bool("distributed", False, "Be one of the run's processes that SLUR
 flags.DEFINE_string("coordinator_address", None, "Be one of the run's processes: host:port of process 0.")
 flags.DEFINE_integer("num_processes", None, "With --coordinator_address: how many processes there are.")
 flags.DEFINE_integer("process_id", None, "With --coordinator_address: which of them this is, from 0.")
+flags.DEFINE_bool("deterministic", False, "Have GPUs compute the same bits each time, at some cost; it is recorded.")

@@ -11,6 +11,7 @@ from absl import app, flags, logging
 from cnn_jax.benchmark.turns import BenchmarkError
 from cnn_jax.config import ConfigError
 from cnn_jax.data import DataError
+from cnn_jax.train.devices import make_deterministic
 from cnn_jax.train.loop import TrainingError
 from cnn_jax.train.record import RecordError
 from cnn_jax.train.signals import Stopped
@@ -31,6 +32,8 @@ def launch(main: Callable[[], int | None]) -> None:
                 logging.WARNING
             )  # absl's own choice is to show what JAX and Orbax note for themselves
         try:
+            if "deterministic" in FLAGS and FLAGS.deterministic:
+                make_deterministic()
             if _processes.wanted():
                 return _processes.run_local(FLAGS.processes)
             _processes.join()

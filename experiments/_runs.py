@@ -44,9 +44,9 @@ def configs(models: Sequence[str], axes: sweep.Axes, workdir: Path) -> list[Conf
         build(cell.model.name)
         devices.check(cell, layout)
     processes.from_leader(lambda: str(require_writable(workdir)))
-    datasets = [load_for(cell, FLAGS.data_dir, FLAGS.download) for cell in cells]
+    datasets = [load_for(cell, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged) for cell in cells]
     if FLAGS.epochs is not None:
-        sizes = [len(dataset.splits["train"]["label"]) for dataset in datasets]
+        sizes = [dataset.count("train") for dataset in datasets]
         cells = [sweep.with_epochs(cell, FLAGS.epochs, size) for cell, size in zip(cells, sizes, strict=True)]
         cells = [config.override(cell, FLAGS.set) for cell in cells]
     return [sweep.resolve(cell, layout, dataset) for cell, dataset in zip(cells, datasets, strict=True)]

@@ -37,6 +37,8 @@ def settings() -> Settings:
     made = Settings(
         data_dir=FLAGS.data_dir,
         download=FLAGS.download,
+        skip_damaged=FLAGS.skip_damaged,
+        decode_workers=FLAGS.decode_workers,
         parallel=FLAGS.parallel,
         devices=FLAGS.devices,
         accumulate=FLAGS.accumulate,

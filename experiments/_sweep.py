@@ -7,6 +7,7 @@ from absl import flags
 
 from cnn_jax import sweep
 from cnn_jax.config import Config, ConfigError
+from cnn_jax.train import processes
 from experiments import _launcher as launcher
 from experiments import _runs as runs
 from experiments._settings import settings
@@ -42,7 +43,7 @@ def run(models: Sequence[str], axes: sweep.Axes, report: Callable[[Path], str]) 
     if FLAGS.cell is not None:
         configs = [cell(configs, FLAGS.cell)]
     outcomes = sweep.run(configs, workdir, settings())
-    if FLAGS.cell is None:
+    if FLAGS.cell is None and processes.leader():
         print(report(workdir))
     return int(any(outcome.error for outcome in outcomes))
 

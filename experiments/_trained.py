@@ -45,7 +45,7 @@ def network_and_data() -> tuple[Network, Dataset, dict[str, Any]]:
             raise ConfigError(f"--{name}: a run has its own; leave it out beside --run")
     folder = launcher.path(FLAGS.run)
     config = networks.read_config(folder)
-    dataset = load_for(config, FLAGS.data_dir, FLAGS.download)
+    dataset = load_for(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
     network, step = networks.of_run(folder, config, dataset)
     return network, dataset, {"model": config.model.name, "run": str(folder), "step": step}
 

@@ -260,7 +260,7 @@ def test_features_that_are_not_one_image_with_one_label(copy, change, words):
 def test_the_first_images_are_those_that_tfds_itself_decodes(public_dir, name):
     builder = data.prepared(name, public_dir)
     source = builder.as_data_source(split="test")
-    features = tfds._image_and_label(builder)
+    features = tfds.image_and_label(builder)
     records = itertools.islice(tfds._records(builder.info.splits["test"], ""), 5)
     arrays = tfds._decode_all(records, 5, features, "")
     for index in range(5):

@@ -20,6 +20,8 @@ MAY_IMPORT = {
     "evaluation": BASE | {"classification", "report", "weights"},
     "diagnostics": BASE | {"classification", "evaluation", "presets"},
     "features": {"config", "data", "report"},
+    "doctor": {"data", "layers", "train"},
+    "verify": {"config", "data", "train", "classification"},
     "runner": {"config", "data", "train", "classification"},
     "sweep": {"config", "data", "train", "classification", "runner"},
     "report": {"train"},

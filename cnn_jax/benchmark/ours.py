@@ -105,4 +105,4 @@ def peak_flops(layout: Layout, dtype: str, size: int = 2048) -> float:
 
 
 if __name__ == "__main__":
-    serve(get_ready)
+    serve(get_ready, Workload)

@@ -117,4 +117,4 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
 
 
 if __name__ == "__main__":
-    serve(get_ready)
+    serve(get_ready, Workload)

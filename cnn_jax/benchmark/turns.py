@@ -57,6 +57,26 @@ class Workload:
         return generator.integers(0, 256, shape, np.uint8), generator.integers(0, 10, count, np.int32)
 
 
+@dataclass(frozen=True)
+class Input:
+    """What both sides of the input benchmark do: random resized crops of an image folder, mirrored, in batches.
+
+    Attributes:
+      folder: with `train/<class>/*`.
+      batch_size, size: images a batch, pixels a side.
+      workers: processes that decode; 0 is none beside this one.
+      pixels: uint8, or normalized: float32, less the mean and divided by the deviation.
+      started: when the side's process was started, `time.time()`.
+    """
+
+    folder: str
+    batch_size: int
+    size: int
+    workers: int
+    pixels: str = "uint8"
+    started: float = 0.0
+
+
 def cpu_threads() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -65,7 +85,7 @@ def cpu_threads() -> int:
 class Side:
     """A running side: `facts` it told when it was ready, and `ask` for more."""
 
-    def __init__(self, module: str, workload: Workload, environment: Mapping[str, str] | None = None):
+    def __init__(self, module: str, workload: Workload | Input, environment: Mapping[str, str] | None = None):
         self.module = module
         argument = json.dumps(dataclasses.asdict(dataclasses.replace(workload, started=time.time())))
         self.process = subprocess.Popen(
@@ -102,12 +122,12 @@ class Side:
         return self.answer()
 
 
-def serve(get_ready: Callable[[Workload], tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]]) -> None:
-    """A side's life: gets ready, tells its facts, answers commands until the other end is closed."""
+def serve(get_ready: Callable[[Any], tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]], kind: Any) -> None:
+    """A side's life: gets ready for a workload of that kind, tells its facts, answers commands."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
     values = json.loads(sys.argv[1])
-    facts, commands = get_ready(Workload(**values | {"settings": tuple(values["settings"])}))
+    facts, commands = get_ready(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}))
 
     def tell(values: dict[str, Any]) -> None:
         answers.write(json.dumps(values) + "\n")

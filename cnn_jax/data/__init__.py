@@ -5,12 +5,14 @@ gathers and augments a batch on the device. Every problem a user can meet is a `
 """
 
 import os
+from dataclasses import replace
 
 from tensorflow_datasets.core import DatasetBuilder
 
 from cnn_jax.data import tfds
-from cnn_jax.data.dataset import DataError, Dataset, draw, fingerprint, hold_out
+from cnn_jax.data.dataset import DataError, Dataset, draw, fingerprint, held_out
 from cnn_jax.data.digits import Digits
+from cnn_jax.data.stream import damaged, encoded, records
 
 __all__ = ["DATASETS", "DataError", "Dataset", "draw", "load", "prepared"]
 
@@ -49,26 +51,46 @@ def load(
     validation: int = 0,
     download: bool = False,
     progress: bool = True,
+    streamed: bool = False,
+    skip_damaged: bool = False,
 ) -> Dataset:
-    """Reads a dataset's splits `train` and `test`, and `validation` if asked for, into host memory.
+    """A dataset's splits `train` and `test`, and `validation` if asked for, in host memory or to be streamed.
 
     Args:
-      name: one of `DATASETS`, or any TFDS dataset of images of one shape with one label, `name[/config][:version]`.
+      name: one of `DATASETS`, or any TFDS dataset of images of one shape with one label, `name[/config][:version]`; if
+        streamed, an image folder of `data_dir`, or any TFDS dataset of images with one label.
       data_dir: folder of prepared datasets; None is TFDS's own, $TFDS_DATA_DIR or ~/tensorflow_datasets.
       validation: how many training examples to hold out as split `validation`; the same ones whatever the run's seed
         (He et al. 2016, 4.2 hold out 5,000 of CIFAR-10's 50,000). 0 makes no such split.
       download: download and prepare the dataset if it is not prepared yet. Never done unasked.
       progress: show a progress bar on stderr, when that is a terminal.
+      streamed: leave the images where they are, encoded; see `stream`.
+      skip_damaged: try every image that is to be streamed, and leave out those that cannot be decoded.
 
     Raises:
       DataError: whatever is wrong with the name, the arguments, the folder or the files, in one line.
     """
     if validation < 0:
         raise DataError(f"validation={validation} is negative; pass how many training examples to hold out, or 0")
-    splits, num_classes = tfds.read(prepared(name, data_dir, download=download), progress)
+    folder = encoded.find(name, tfds.data_folder(data_dir))
+    if streamed:
+        dataset = (
+            encoded.load(name, folder) if folder else records.load(name, prepared(name, data_dir, download=download))
+        )
+        if skip_damaged:
+            dataset = damaged.left_out(dataset, progress)
+    elif folder:
+        raise DataError(f"{folder} holds images of any size: give the size of the crops, as --set=data.crop=224")
+    else:
+        splits, num_classes = tfds.read(prepared(name, data_dir, download=download), progress)
+        dataset = Dataset(name, splits, num_classes, "")
+    splits = dict(dataset.splits)
     if validation:
-        size = len(splits["train"]["label"])
+        size = dataset.count("train")
         if validation >= size:
             raise DataError(f"validation={validation} leaves nothing to train on: {name!r} has {size} examples")
-        splits["train"], splits["validation"] = hold_out(splits["train"], validation)
-    return Dataset(name, splits, num_classes, fingerprint(splits))
+        train, rest, held = splits["train"], *held_out(size, validation)
+        splits["train"], splits["validation"] = (
+            train[part] if streamed else {field: array[part] for field, array in train.items()} for part in (rest, held)
+        )
+    return replace(dataset, splits=splits, fingerprint=dataset.fingerprint or fingerprint(splits))

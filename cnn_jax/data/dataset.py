@@ -1,7 +1,8 @@
-"""What a dataset is here: named splits of uint8 images and int32 labels, whole in host memory."""
+"""What a dataset is here: named splits of images and labels, whole in host memory or streamed from their files."""
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,19 +13,30 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: the arrays are large
 class Dataset:
-    """A labelled image dataset, fully decoded.
+    """A labelled image dataset.
 
     Attributes:
       name: the name it was loaded by.
-      splits: split name -> `{"image": uint8 (N, H, W, C), "label": int32 (N,)}`, labels in [0, num_classes).
+      splits: split name -> `{"image": uint8 (N, H, W, C), "label": int32 (N,)}`, labels in [0, num_classes), or where
+        the dataset is streamed a `stream.Encoded`.
       num_classes: the number of classes of the label.
-      fingerprint: 16 hex digits that change when any array of any split does.
+      fingerprint: 16 hex digits that change when any array of any split does, or any file's name or size.
+      damaged: of a streamed dataset, what was left out.
     """
 
     name: str
-    splits: dict[str, dict[str, np.ndarray]]
+    splits: dict[str, Any]
     num_classes: int
     fingerprint: str
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def streamed(self) -> bool:
+        return not isinstance(self.splits["train"], dict)
+
+    def count(self, split: str) -> int:
+        """How many examples a split has."""
+        return len(self.splits[split]) if self.streamed else len(self.splits[split]["label"])
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -43,17 +55,15 @@ def fingerprint(splits: dict[str, dict[str, np.ndarray]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def hold_out(arrays: dict[str, np.ndarray], count: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Splits a training split in two: (what remains, `count` held-out examples), both in their old order.
+def held_out(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits the indices of a training split in two: (what remains, `count` held-out examples), both in old order.
 
     Which examples are held out depends on `count` and the size of the split alone, never on a run's seed, so that the
     validation errors of different seeds and machines are of the same images. `RandomState` rather than a `Generator`
     because NumPy has frozen its stream for good (NEP 19).
     """
-    size = len(arrays["label"])
     order = np.random.RandomState(0).permutation(size)
-    held, rest = np.sort(order[:count]), np.sort(order[count:])
-    return {k: v[rest] for k, v in arrays.items()}, {k: v[held] for k, v in arrays.items()}
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 def draw(dataset: Dataset, count: int, seed: int) -> Dataset:

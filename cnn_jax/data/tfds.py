@@ -179,34 +179,28 @@ def read(builder: tfds.core.DatasetBuilder, progress: bool) -> tuple[dict[str, d
       DataError: another file format, a missing split, features that are not one image of one shape and one class
         label, missing or damaged files, unlabelled examples.
     """
-    again = f"delete {builder.data_dir} and run: {command(builder.info.full_name, str(builder.data_dir_root))}"
-    if builder.name not in tfds.list_builders(with_community_datasets=False):  # only its files are known
-        again = f"replace {builder.data_dir} by a whole copy"
-    file_format = builder.info.file_format
-    if file_format is not tfds.core.FileFormat.ARRAY_RECORD:
-        raise DataError(
-            f"{builder.name!r} in {builder.data_dir} is prepared as {file_format.value if file_format else 'unknown'}, "
-            f"which needs TensorFlow to read; to have it as array_record, {again}"
-        )
+    instead = again(builder)
+    require_array_record(builder, instead)
     for split in SPLITS:
         if split not in builder.info.splits or not builder.info.splits[split].num_examples:
             raise DataError(
                 f"dataset {builder.name!r} has no examples of split {split!r}; its splits are "
                 f"{', '.join(builder.info.splits) or 'none'}, and {' and '.join(SPLITS)} are needed"
             )
-    features = _image_and_label(builder)
+    features = image_and_label(builder)
+    _require_one_shape(builder, features)
     splits = {}
     for split in SPLITS:
         info = builder.info.splits[split]
         with tqdm(
-            _records(info, again),
+            _records(info, instead),
             desc=f"reading {builder.name} {split}",
             total=info.num_examples,
             unit=" images",
             leave=False,
             disable=not (progress and sys.stderr.isatty()),
         ) as records:
-            splits[split] = _decode_all(records, info.num_examples, features, again)
+            splits[split] = _decode_all(records, info.num_examples, features, instead)
         labels, num_classes = splits[split]["label"], features["label"].num_classes
         if labels.min() < 0 or labels.max() >= num_classes:
             raise DataError(
@@ -216,8 +210,25 @@ def read(builder: tfds.core.DatasetBuilder, progress: bool) -> tuple[dict[str, d
     return splits, features["label"].num_classes
 
 
-def _image_and_label(builder: tfds.core.DatasetBuilder) -> tfds.features.FeaturesDict:
-    """The two features to decode, out of however many the records hold."""
+def again(builder: tfds.core.DatasetBuilder) -> str:
+    """What to do about a prepared dataset that is damaged."""
+    if builder.name not in tfds.list_builders(with_community_datasets=False):  # only its files are known
+        return f"replace {builder.data_dir} by a whole copy"
+    return f"delete {builder.data_dir} and run: {command(builder.info.full_name, str(builder.data_dir_root))}"
+
+
+def require_array_record(builder: tfds.core.DatasetBuilder, instead: str) -> None:
+    """Raises DataError where a prepared dataset has another file format."""
+    file_format = builder.info.file_format
+    if file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+        raise DataError(
+            f"{builder.name!r} in {builder.data_dir} is prepared as {file_format.value if file_format else 'unknown'}, "
+            f"which needs TensorFlow to read; to have it as array_record, {instead}"
+        )
+
+
+def image_and_label(builder: tfds.core.DatasetBuilder) -> tfds.features.FeaturesDict:
+    """The two features to decode, out of however many the records hold; raises DataError where one is missing."""
     features = builder.info.features
     found = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     for key, kind in (("image", tfds.features.Image), ("label", tfds.features.ClassLabel)):
@@ -226,37 +237,50 @@ def _image_and_label(builder: tfds.core.DatasetBuilder) -> tfds.features.Feature
                 f"dataset {builder.name!r} has no {kind.__name__} feature {key!r}; its features are "
                 f"{', '.join(sorted(found)) or features}"
             )
-    if None in found["image"].shape or found["image"].np_dtype != np.uint8:
-        raise DataError(
-            f"images of {builder.name!r} are {np.dtype(found['image'].np_dtype)} of shape {found['image'].shape}; only "
-            "uint8 images of one fixed shape (H, W, C) can be read"
-        )
     return tfds.features.FeaturesDict({"image": found["image"], "label": found["label"]})
 
 
-def _records(split: tfds.core.SplitInfo, again: str) -> Iterator[tuple[str, bytes]]:
+def _require_one_shape(builder: tfds.core.DatasetBuilder, features: tfds.features.FeaturesDict) -> None:
+    image = features["image"]
+    if None in image.shape or image.np_dtype != np.uint8:
+        raise DataError(
+            f"images of {builder.name!r} are {np.dtype(image.np_dtype)} of shape {image.shape}; only uint8 images of "
+            "one fixed shape (H, W, C) can be held in memory: to stream others, give --set=data.crop=224"
+        )
+
+
+def require_whole(path: str, expected: int, instead: str) -> ArrayRecordReader:
+    """The reader of one file of so many records; raises DataError where it is missing or cut."""
+    if not os.path.isfile(path):
+        raise DataError(f"data file {path} is missing; {instead}")
+    try:
+        reader = ArrayRecordReader(path)
+        count = reader.num_records()
+    except (RuntimeError, IndexError) as error:  # what array_record raises for a bad header
+        raise DataError(f"data file {path} is damaged ({first_line(error)}); {instead}") from error
+    if count != expected:
+        raise DataError(
+            f"data file {path} is damaged: {count} records can be read where dataset_info.json has {expected}; "
+            f"{instead}"
+        )
+    return reader
+
+
+def _records(split: tfds.core.SplitInfo, instead: str) -> Iterator[tuple[str, bytes]]:
     """(path, serialized example) of every record of a split, in order; checks each file's count before reading it."""
     for path, expected in zip(map(str, split.filepaths), split.shard_lengths, strict=True):
-        if not os.path.isfile(path):
-            raise DataError(f"data file {path} is missing; {again}")
+        reader = require_whole(path, expected, instead)
         try:
-            reader = ArrayRecordReader(path)
-            count = reader.num_records()
-            if count != expected:
-                raise DataError(
-                    f"data file {path} is damaged: {count} records can be read where dataset_info.json has {expected}; "
-                    f"{again}"
-                )
-            for start in range(0, count, _CHUNK):
-                for record in reader.read(start, min(start + _CHUNK, count)):
+            for start in range(0, expected, _CHUNK):
+                for record in reader.read(start, min(start + _CHUNK, expected)):
                     yield path, record
             reader.close()
-        except (RuntimeError, IndexError) as error:  # what array_record raises for a bad header, checksum or length
-            raise DataError(f"data file {path} is damaged ({first_line(error)}); {again}") from error
+        except (RuntimeError, IndexError) as error:  # what array_record raises for a bad checksum or length
+            raise DataError(f"data file {path} is damaged ({first_line(error)}); {instead}") from error
 
 
 def _decode_all(
-    records: Iterable[tuple[str, bytes]], count: int, features: tfds.features.FeaturesDict, again: str
+    records: Iterable[tuple[str, bytes]], count: int, features: tfds.features.FeaturesDict, instead: str
 ) -> dict[str, np.ndarray]:
     """The arrays of a split. Decodes with PIL directly, because TFDS's own way takes 1.4 times as long."""
     shape, encoded = features["image"].shape, {"image": tfds.decode.SkipDecoding()}
@@ -270,6 +294,6 @@ def _decode_all(
         except (DecodeError, OSError, SyntaxError, ValueError, KeyError) as error:  # protobuf's, then PIL's and ours
             raise DataError(
                 f"record {index} of its split, in {path}, is no labelled image of shape {shape} "
-                f"({first_line(error)}); {again}"
+                f"({first_line(error)}); {instead}"
             ) from error
     return {"image": images, "label": labels}

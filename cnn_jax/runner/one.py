@@ -13,7 +13,7 @@ from cnn_jax import classification, data
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.runner.settings import Settings
-from cnn_jax.train import devices, loop, record
+from cnn_jax.train import devices, feed, loop, processes, record
 from cnn_jax.train.signals import Stopped
 from cnn_jax.train.task import Task
 
@@ -30,17 +30,32 @@ class Outcome(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1)
-def load(name: str, validation: int, data_dir: str | None, download: bool) -> Dataset:
+def load(
+    name: str,
+    validation: int,
+    data_dir: str | None,
+    download: bool,
+    streamed: bool = False,
+    skip_damaged: bool = False,
+) -> Dataset:
     """The data set, read once a process; raises DataError."""
-    return data.load(name, data_dir, validation=validation, download=download)
+    dataset = data.load(
+        name, data_dir, validation=validation, download=download, streamed=streamed, skip_damaged=skip_damaged
+    )
+    if dataset.damaged:
+        print(
+            f"{len(dataset.damaged)} images of {name} cannot be decoded and are left out:", *dataset.damaged, sep="\n  "
+        )
+    return dataset
 
 
 draw = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by side learn from
 
 
-def load_for(config: Config, data_dir: str | None, download: bool) -> Dataset:
+def load_for(config: Config, data_dir: str | None, download: bool, skip_damaged: bool = False) -> Dataset:
     """What the config learns from and is tested on; raises DataError."""
-    dataset = load(config.data.name, config.data.validation, data_dir, download)
+    streamed = bool(config.data.crop)
+    dataset = load(config.data.name, config.data.validation, data_dir, download, streamed, streamed and skip_damaged)
     count = config.data.train_examples
     return draw(dataset, count, config.seed) if count else dataset
 
@@ -48,7 +63,7 @@ def load_for(config: Config, data_dir: str | None, download: bool) -> Dataset:
 def prepare(config: Config, settings: Settings) -> tuple[Task, Dataset]:
     """What a run learns and from what; runs side by side share both."""
     with PREPARING:  # or each thread would read the data for itself
-        dataset = load_for(config, settings.data_dir, settings.download)
+        dataset = load_for(config, settings.data_dir, settings.download, settings.skip_damaged)
         return classification.make_task(config, dataset, settings.layout.axis_name), dataset
 
 
@@ -61,8 +76,9 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
     options = loop.Options(
         layout,
         checkpoint_seconds=settings.checkpoint_seconds,
+        decode_workers=settings.decode_workers,
         progress=settings.progress,
-        command=settings.command,
+        about={"command": settings.command, "data_dir": settings.data_dir},
         signals=settings.signals,
     )
     until = time.monotonic() + settings.lock_seconds
@@ -86,24 +102,29 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
 def initial_parameters(config: Config, settings: Settings) -> Any:
     """The parameters a run begins with, as numpy arrays."""
     task, dataset = prepare(config, settings)
-    return task.init(jax.random.key(config.seed), dataset.splits["train"])["params"]
+    return task.init(jax.random.key(config.seed), feed.shapes(dataset, config))["params"]
 
 
 def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:
     """`run_one`, a failure being recorded in failure.json; raises Stopped alone."""
     try:
         return Outcome(folder, run_one(config, folder, settings), None)
-    except (ConfigError, data.DataError, record.RecordError, loop.TrainingError) as error:
+    except (ConfigError, record.RecordError, loop.TrainingError) as error:
         return fail(folder, str(error))
     except Stopped:
         raise
-    except Exception as error:  # one run's failure, out of memory for instance, must not end the others
+    except Exception as error:
+        if processes.count() > 1:  # the others do not know of it, and wait for this one: all end
+            raise
+        if isinstance(error, data.DataError):
+            return fail(folder, str(error))
+        # one run's failure, out of memory for instance, must not end the others
         summary = str(error).strip().partition("\n")[0]
         return fail(folder, f"{type(error).__name__}: {summary}", traceback.format_exc())
 
 
 def fail(folder: Path, error: str, trace: str | None = None) -> Outcome:
     """Records a failure in the run folder, where that can be written."""
-    if folder.is_dir():
+    if processes.leader() and folder.is_dir():
         record.write_json(folder / "failure.json", {"error": error, "traceback": trace})
     return Outcome(folder, None, error)

@@ -14,6 +14,8 @@ class Settings(NamedTuple):
     Attributes:
       data_dir: folder of prepared data sets; None is TFDS's own.
       download: whether a missing data set may be downloaded.
+      skip_damaged: whether streamed images that cannot be decoded are left out.
+      decode_workers: processes that decode streamed images; 0 is threads of this one.
       parallel: auto, jit or pmap.
       devices: how many devices of each process; None is all.
       accumulate: parts of a batch, one after another.
@@ -34,6 +36,8 @@ class Settings(NamedTuple):
 
     data_dir: str | None = None
     download: bool = False
+    skip_damaged: bool = False
+    decode_workers: int = 0
     parallel: str = "auto"
     devices: int | None = None
     accumulate: int = 1

@@ -1,7 +1,9 @@
 """Runs side by side, each in a process of its own."""
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from multiprocessing.connection import Connection, wait
@@ -116,6 +118,7 @@ def stood_still(settings: Settings) -> str:
 
 def serve(connection: Connection) -> None:
     """A worker's life: runs what it is sent until the sender is gone, or a signal arrives."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
         try:
             config, folder, settings = connection.recv()
@@ -125,3 +128,11 @@ def serve(connection: Connection) -> None:
             connection.send(attempt(config, folder, settings))
         except Stopped as stopped:
             raise SystemExit(stopped.exit_status) from None
+
+
+def end_with_parent() -> None:
+    """Waits until the process that started this one is gone, killed perhaps; then the run at hand is saved."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

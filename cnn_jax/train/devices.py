@@ -5,6 +5,7 @@ which exchange gradients by name. The state has no device axis in either, so a c
 """
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -18,6 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from cnn_jax.config import Config, ConfigError
 
 AXIS = "data"
+DETERMINISTIC = "--xla_gpu_deterministic_ops=true"  # no atomics, no choice of kernels by timing; TPU, CPU need none
 PARALLEL = ("auto", "jit", "pmap")
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,6 +71,21 @@ def choose(parallel: str = "auto", count: int | None = None, accumulate: int = 1
     if len(devices) != len(processes) * len(own[:count]):
         raise ConfigError("the processes of this run do not have equally many devices: give --devices=N")
     return Layout(("jit" if len(devices) == 1 else "pmap") if parallel == "auto" else parallel, devices, accumulate)
+
+
+def available() -> int:
+    """How many devices this process has."""
+    return jax.local_device_count()
+
+
+def make_deterministic() -> None:
+    """Has XLA compute the same bits each time, at some cost on GPUs; called before anything asks for a device."""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
+
+
+def deterministic() -> bool:
+    """Whether `make_deterministic` was called, by this process or the one that started it."""
+    return DETERMINISTIC in os.environ.get("XLA_FLAGS", "").split()
 
 
 def one_each(parallel: str = "auto", count: int | None = None) -> list[Layout]:

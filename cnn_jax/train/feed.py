@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from cnn_jax.config import Config
-from cnn_jax.data import Dataset
+from cnn_jax.data import Dataset, stream
 from cnn_jax.data.batches import evaluation_indices, training_indices
 from cnn_jax.train import devices
 from cnn_jax.train.devices import Layout
@@ -23,12 +23,17 @@ Batch = dict[str, np.ndarray]
 @devices.cached(1)
 def on_devices(dataset: Dataset, layout: Layout) -> dict[str, Any]:
     """The data set's splits, whole, on every device; of streamed ones nothing."""
+    if dataset.streamed:
+        return {split: {} for split in dataset.splits}
     return devices.replicate(layout, dataset.splits)
 
 
 def shapes(dataset: Dataset, config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     """The fields of a training batch, abstract."""
-    image, label = (dataset.splits["train"][name].shape[1:] for name in ("image", "label"))
+    if dataset.streamed:
+        image, label = (config.data.crop, config.data.crop, 3), ()
+    else:
+        image, label = (dataset.splits["train"][name].shape[1:] for name in ("image", "label"))
     return {
         "image": jax.ShapeDtypeStruct((config.batch_size, *image), np.uint8),
         "label": jax.ShapeDtypeStruct((config.batch_size, *label), np.int32),
@@ -41,15 +46,43 @@ def training(dataset: Dataset, config: Config, layout: Layout, start: int, worke
     each = config.batch_size // processes
     own = slice(index * each, (index + 1) * each)
     slot = np.arange(config.batch_size, dtype=np.int32)[own]
-    count = len(dataset.splits["train"]["label"])
-    for step in range(start, config.steps):
-        yield {"index": training_indices(count, config.batch_size, config.seed, step)[own], "slot": slot}
+    if not dataset.streamed:
+        count = dataset.count("train")
+        for step in range(start, config.steps):
+            yield {"index": training_indices(count, config.batch_size, config.seed, step)[own], "slot": slot}
+        return
+    for batch in stream.training(
+        dataset.splits["train"],
+        batch_size=config.batch_size,
+        seed=config.seed,
+        first_step=start,
+        steps=config.steps - start,
+        share=layout.share,
+        augmentation=augmentation(config),
+        workers=workers,
+    ):
+        yield batch | {"slot": slot}
+
+
+def augmentation(config: Config) -> stream.Augmentation:
+    """How streamed images are cropped, mirrored and coloured in training."""
+    data = config.data
+    return stream.Augmentation(data.crop, data.short_side, data.area, data.aspect, data.flip, data.pca)
 
 
 def evaluation(dataset: Dataset, split: str, config: Config, layout: Layout, workers: int = 0) -> Iterable[Batch]:
     """Batches with every example of the split once, as large as the parts of a training step."""
     batch_size = config.batch_size // layout.accumulate
-    return indexed(len(dataset.splits[split]["label"]), batch_size, layout)
+    if not dataset.streamed:
+        return indexed(dataset.count(split), batch_size, layout)
+    return stream.evaluation(
+        dataset.splits[split],
+        batch_size=batch_size,
+        share=layout.share,
+        crop=config.data.crop,
+        short_side=config.data.test_short_side or round(config.data.crop * 256 / 224),
+        workers=workers,
+    )
 
 
 def indexed(count: int, batch_size: int, layout: Layout) -> list[Batch]:

@@ -76,6 +76,11 @@ class RunFolder:
         self.events = self.held.enter_context(SummaryWriter(str(self.path), purge_step=start))
         return start
 
+    def note(self, **facts: Any) -> None:
+        """Adds facts about this session to the manifest."""
+        if processes.leader():
+            self.session.update(**facts)
+
     def add_losses(self, losses: list[jax.Array]) -> None:
         """Keeps the losses of the next steps until the next `save`; waits for the device."""
         self.losses += jax.device_get(losses)

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ class Options(NamedTuple):
       checkpoint_seconds: seconds between checkpoints; the last step and an interruption are saved in any case.
       decode_workers: processes that decode streamed images; 0 is threads of this one.
       progress: whether to draw a bar on stderr.
-      command: what the user typed, for the manifest.
+      about: what else the manifest is to hold, the command that the user typed for instance.
       signals: where the caller puts the signals that arrive, or None where `fit` is to receive them itself, which
         Python allows in the main thread alone.
     """
@@ -47,7 +47,7 @@ class Options(NamedTuple):
     checkpoint_seconds: float = 60.0
     decode_workers: int = 0
     progress: bool = True
-    command: str = ""
+    about: Mapping[str, Any] = {}
     signals: list[int] | None = None
 
 
@@ -108,7 +108,7 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
         receiving = stop_signals() if options.signals is None else contextlib.nullcontext(options.signals)
         with receiving as signals:
             start, state = folder.restore(
-                state, lambda: Session(path, config, dataset, options.layout, options.command, penalized)
+                state, lambda: Session(path, config, dataset, options.layout, dict(options.about), penalized)
             )
             run = Training(config, folder, options, program, dataset, signals, task.unit)
             state = train(run, devices.replicate(options.layout, state), start)
@@ -142,7 +142,7 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
     config, layout, folder = run.config, run.options.layout, run.folder
     resident, key = feed.on_devices(run.dataset, layout)["train"], run_key(config, layout)
     evaluated, meetings = config.evaluated_steps, processes.Meetings(start)
-    saved = shown = time.monotonic()
+    begun = saved = shown = time.monotonic()
     losses: list[jax.Array] = []
     over = folder.over()
     batches = feed.training(run.dataset, config, layout, start, run.options.decode_workers)
@@ -158,10 +158,12 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
                 show(run, bar, state, taken)
                 folder.add_losses(losses)
                 losses, shown = [], now
+                if step == start:
+                    folder.note(first_step_seconds=round(time.monotonic() - begun, 3))
             if taken in evaluated:
                 show(run, bar, state, taken)
                 state, over = record_metrics(run, state, taken)
-            signal, due = meetings.agree(taken, run.signals, now - saved > run.options.checkpoint_seconds)
+            signal, due = meetings.agree(taken, state, run.signals, now - saved > run.options.checkpoint_seconds)
             if signal or over or due or taken == config.steps or (taken in evaluated and folder.is_best(taken)):
                 check_finite(run, state)
                 folder.add_losses(losses)
@@ -176,7 +178,7 @@ def record_metrics(run: Training, state: TrainState, taken: int) -> tuple[TrainS
     """Evaluates and records; returns the state with the training sums anew, and whether training stops early."""
     run.folder.tell("evaluating", taken)
     rate = optimizer.learning_rate(run.config.optim, run.config.steps, taken - 1)
-    epoch = taken * run.config.batch_size / len(run.dataset.splits["train"]["label"])
+    epoch = taken * run.config.batch_size / run.dataset.count("train")
     line: dict[str, Any] = {"epoch": epoch, "learning_rate": rate}
     line |= {f"train_{name}": value for name, value in means(state.sums).items()}
     for split in sorted(run.dataset.splits.keys() - {"train"}):

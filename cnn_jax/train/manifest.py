@@ -1,7 +1,9 @@
 """What ran a run: versions, devices, data, command and times; nothing in here changes a number."""
 
+import functools
 import os
 import platform
+import subprocess
 import time
 from datetime import UTC, datetime
 from importlib import metadata
@@ -11,34 +13,37 @@ from typing import Any
 import cnn_jax
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
-from cnn_jax.train.devices import Layout
+from cnn_jax.train import processes
+from cnn_jax.train.devices import Layout, deterministic
 from cnn_jax.train.record import RecordError, read_json, write_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+VARIABLES = ("XLA_", "JAX_", "LIBTPU_", "CNN_JAX_NATIVE")
+OF_NO_NUMBER = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
 
 
 class Session:
     """One process's share of a run, kept in manifest.json; `seconds` of all sessions add up to the run's."""
 
     def __init__(
-        self, folder: Path, config: Config, dataset: Dataset, layout: Layout, command: str, penalized: list[str]
+        self,
+        folder: Path,
+        config: Config,
+        dataset: Dataset,
+        layout: Layout,
+        about: dict[str, Any],
+        penalized: list[str],
     ):
         self.path = folder / "manifest.json"
         before: dict[str, Any] = read_json(self.path) or {"sessions": []}
-        sizes = {split: len(arrays["label"]) for split, arrays in dataset.splits.items()}
-        data = {"name": dataset.name, "fingerprint": dataset.fingerprint, "examples": sizes}
-        if before.get("dataset", data) != data:
-            raise RecordError(f"{folder} was begun on other data: {before['dataset']} there, {data} here")
-        self.manifest: dict[str, Any] = {
-            "versions": versions(),
-            "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
-            "devices": [device.device_kind for device in layout.devices],
-            "parallel": layout.parallel,
-            "dataset": data,
-            "seed": config.seed,
-            "command": command,
-            "sessions": before["sessions"],
-        }
+        own = facts(dataset, layout)
+        if before.get("dataset", own["dataset"]) != own["dataset"]:
+            raise RecordError(
+                f"{folder} was begun on other data: {before['dataset']} there, {own['dataset']} here; give another "
+                "--workdir, or the same data"
+            )
+        self.manifest: dict[str, Any] = own | {"seed": config.seed} | about
+        self.manifest["sessions"] = before["sessions"]
         self.started = time.monotonic()
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self.session: dict[str, Any] = {"started": started, "regularized": penalized}
@@ -55,7 +60,48 @@ class Session:
         return sum(session["seconds"] for session in self.manifest["sessions"])
 
 
+def facts(dataset: Dataset, layout: Layout) -> dict[str, Any]:
+    """What the bits of a run can depend on beside its config."""
+    sizes = {split: dataset.count(split) for split in dataset.splits}
+    data: dict[str, Any] = {"name": dataset.name, "fingerprint": dataset.fingerprint, "examples": sizes}
+    if dataset.damaged:
+        data["left_out"] = list(dataset.damaged)
+    return {
+        "versions": versions(),
+        "machine": f"{platform.platform()}, {os.cpu_count()} CPUs",
+        "devices": [device.device_kind for device in layout.devices],
+        "processes": processes.count(),
+        "parallel": layout.parallel,
+        "accumulate": layout.accumulate,
+        "deterministic": deterministic(),
+        "environment": {
+            name: value
+            for name, value in sorted(os.environ.items())
+            if name.startswith(VARIABLES) and not name.startswith(OF_NO_NUMBER)
+        },
+        "git": git(),
+        "dataset": data,
+    }
+
+
 def versions() -> dict[str, str]:
     """Python's, ours, and those of the packages that compute."""
     packages = {name: metadata.version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "cnn_jax": cnn_jax.__version__} | packages
+
+
+@functools.cache
+def git() -> dict[str, Any] | None:
+    """The commit of this code, and whether it was changed since; None outside of a clone."""
+    root = Path(cnn_jax.__file__).parents[1]
+
+    def ask(*command: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        if Path(ask("rev-parse", "--show-toplevel")) != root.resolve():
+            return None
+        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -99,16 +99,18 @@ class Meetings:
     def __init__(self, start: int):
         self.last, self.next, self.met = start, start + 1, time.monotonic()
 
-    def agree(self, step: int, signals: list[int], due: bool) -> tuple[int, bool]:
+    def agree(self, step: int, state: Any, signals: list[int], due: bool) -> tuple[int, bool]:
         """`(the signal that any process received or 0, whether something is due by the leader's clock)` at this step.
 
-        Between meetings, which all have at the same steps, it is `(0, False)`.
+        Between meetings, which all have at the same steps, it is `(0, False)`; a meeting waits for the state.
         """
         number = signals[0] if signals else 0
         if count() == 1:
             return number, due
         if step < self.next:
             return 0, False
+        # On CPU what devices send each other may overtake what is under way, here and not there: all would wait.
+        jax.block_until_ready(state)
         step_seconds = (time.monotonic() - self.met) / (step - self.last)
         stride = int(np.clip(MEETING_SECONDS / step_seconds, 1, MEETING_STEPS))
         said = np.asarray([number, *((due, stride) if leader() else (0, 0))], np.int32)

@@ -55,7 +55,7 @@ def measure(task: Task, config: Config, dataset: Dataset, layout: Layout, steps:
     state, first, step_seconds = timed(train, state, steps)
     _, first_evaluation, batch_seconds = timed(evaluate, devices.replicate(layout, no_sums()), steps)
     compile_seconds = prepared + first - step_seconds + first_evaluation - batch_seconds
-    others = (len(split["label"]) for name, split in dataset.splits.items() if name != "train")
+    others = (dataset.count(split) for split in dataset.splits if split != "train")
     evaluated = sum(-(-count * layout.accumulate // config.batch_size) for count in others)
     return Cost(parameters, max(0.0, compile_seconds), step_seconds, evaluated * batch_seconds)
 

@@ -85,12 +85,12 @@ def newest(steps: list[Path]) -> tuple[int, dict[str, Any]]:
         return newest(before)
 
 
-def read(path: Path) -> Any:
-    """An Orbax tree as nested dicts of numpy arrays; raises RecordError."""
+def read(path: Path, like: Any = None) -> Any:
+    """An Orbax tree of numpy arrays, as nested dicts or, if given, of the structure of `like`; raises RecordError."""
     quiet_orbax()
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.metadata(path.absolute()).item_metadata.tree
+            tree = checkpointer.metadata(path.absolute()).item_metadata.tree if like is None else like
             like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
             return checkpointer.restore(path.absolute(), like)
     except Exception as error:  # whatever Orbax and its file formats raise on damaged files

@@ -1,0 +1,53 @@
+"""Our side of the input benchmark: `stream.training` as a run has it."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from cnn_jax import data
+from cnn_jax.benchmark.turns import Input, serve
+from cnn_jax.data import stream
+
+WARM = 8  # batches before the clock starts: as many as are decoded ahead, and more
+AREA = (0.08, 1.0)  # Szegedy et al. 2015, as torchvision's RandomResizedCrop has it
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+    """Lists the folder."""
+    flags.FLAGS.mark_as_parsed()  # grain's worker processes are given them
+    folder = Path(workload.folder)
+    train = data.load(folder.name, folder.parent, streamed=True).splits["train"]
+    mean, std = (np.asarray(values, np.float32) * 255 for values in (MEAN, STD))
+
+    def steps(count: int) -> dict[str, float]:
+        """Seconds of `count` batches."""
+        batches = stream.training(
+            train,
+            batch_size=workload.batch_size,
+            seed=0,
+            first_step=0,
+            steps=count + WARM,
+            share=(0, 1),
+            augmentation=stream.Augmentation(workload.size, area=AREA),
+            workers=workload.workers,
+        )
+        begun = 0.0
+        for number, batch in enumerate(batches, start=1):
+            image = batch["image"]
+            if workload.pixels == "normalized":
+                image = (image - mean) / std
+            assert image.shape == (workload.batch_size, workload.size, workload.size, 3)
+            if number == WARM:
+                begun = time.perf_counter()
+        return {"seconds": time.perf_counter() - begun}
+
+    return {"images": len(train)}, {"steps": steps}
+
+
+if __name__ == "__main__":
+    serve(get_ready, Input)

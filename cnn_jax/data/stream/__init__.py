@@ -1,0 +1,7 @@
+"""Data that does not fit in memory: image folders and TFDS sets, decoded and augmented as they are needed."""
+
+from cnn_jax.data.stream.encoded import Encoded
+from cnn_jax.data.stream.loader import evaluation, training
+from cnn_jax.data.stream.pictures import Augmentation
+
+__all__ = ["Augmentation", "Encoded", "evaluation", "training"]

@@ -1,0 +1,170 @@
+"""Batches of encoded images, decoded by threads or processes of grain: functions of (seed, step).
+
+An image that cannot be decoded is a DataError in the process that asks for batches, whichever met it.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import grain
+import numpy as np
+
+from cnn_jax.data.batches import epoch_order
+from cnn_jax.data.dataset import DataError
+from cnn_jax.data.stream.encoded import Encoded
+from cnn_jax.data.stream.pictures import Augmentation, for_evaluation, for_training
+
+AHEAD = 4  # batches that threads decode before they are asked for
+Batch = dict[str, np.ndarray]
+
+
+class TrainingExamples(NamedTuple):
+    """What this process decodes for the steps from `first_step` on, one example after another.
+
+    The example at a place of the endless line of epochs, and what befalls it, is a function of (seed, epoch, index).
+    """
+
+    split: Encoded
+    batch_size: int
+    seed: int
+    first_step: int
+    steps: int
+    share: tuple[int, int]
+    augmentation: Augmentation
+
+    def size(self) -> int:
+        return self.steps * (self.batch_size // self.share[1])
+
+    def example(self, position: int) -> dict[str, Any]:
+        each = self.batch_size // self.share[1]
+        step, slot = self.first_step + position // each, self.share[0] * each + position % each
+        epoch, place = divmod(step * self.batch_size + slot, len(self.split))
+        index = int(epoch_order(len(self.split), self.seed, epoch)[place])
+        draw = np.random.default_rng([self.seed, epoch, index])
+        data, label = self.split.read(index)
+        image, color = for_training(data, self.split.name(index), self.augmentation, draw)
+        colored = {"color": color} if self.augmentation.pca else {}
+        return {"image": image, "label": np.int32(label)} | colored
+
+
+class EvaluationExamples(NamedTuple):
+    """What this process decodes of a split, every example once, the last batch padded with the first, masked."""
+
+    split: Encoded
+    batch_size: int
+    share: tuple[int, int]
+    shown: Callable[[bytes, str], np.ndarray]
+
+    def size(self) -> int:
+        return -(-len(self.split) // self.batch_size) * (self.batch_size // self.share[1])
+
+    def example(self, position: int) -> dict[str, Any]:
+        each = self.batch_size // self.share[1]
+        index = position // each * self.batch_size + self.share[0] * each + position % each
+        real = index < len(self.split)
+        data, label = self.split.read(index if real else 0)
+        image = self.shown(data, self.split.name(index if real else 0))
+        return {"image": image, "label": np.int32(label), "mask": np.bool_(real)}
+
+
+class Source(grain.sources.RandomAccessDataSource[Any]):
+    """Examples as grain asks for them: a problem is an example too, so that it travels from any process."""
+
+    def __init__(self, examples: TrainingExamples | EvaluationExamples):
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return self.examples.size()
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.examples.example(int(index))
+        except DataError as error:
+            return error
+
+    def __repr__(self) -> str:
+        return f"Source({type(self.examples).__name__})"
+
+
+def stacked(examples: Any) -> Batch | DataError:
+    """A batch of the examples, or the first of their problems."""
+    problem = next((example for example in examples if isinstance(example, DataError)), None)
+    return problem or {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+
+
+def batches(examples: TrainingExamples | EvaluationExamples, workers: int) -> Iterator[Batch]:
+    """Raises DataError where an image is damaged or a worker process is gone."""
+    threads = min(16, os.cpu_count() or 1)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(AHEAD, threads))
+    source = grain.MapDataset.source(Source(examples))
+    ahead = source.batch(examples.batch_size // examples.share[1], batch_fn=stacked).to_iter_dataset(options)
+    if workers:
+        ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+    iterator = iter(ahead)
+    with contextlib.closing(iterator):
+        for batch in iterator:
+            if isinstance(batch, DataError):
+                raise batch
+            # A copy: what a worker process sends lies in shared memory, which is given back when nobody refers to it.
+            yield {name: np.array(array) for name, array in batch.items()} if workers else batch
+
+
+def training(
+    split: Encoded,
+    *,
+    batch_size: int,
+    seed: int,
+    first_step: int,
+    steps: int,
+    share: tuple[int, int],
+    augmentation: Augmentation,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """The batches of `steps` training steps from `first_step` on, of which this process gets its share.
+
+    Args:
+      split: N examples; which of them are in a batch is `batches.training_indices`.
+      batch_size: B, of all processes together.
+      seed, first_step, steps: see `batches.training_indices`.
+      share: `(index, count)`: of `count` processes, this one has the slots from index * B / count on.
+      augmentation: what is shown of an image.
+      workers: processes that decode; 0 is threads of this one.
+
+    Yields:
+      `image` uint8 (b, crop, crop, 3), `label` int32 (b,), with `augmentation.pca` also `color` float32 (b, 3), to be
+      added to the colours in [0, 1]; b = B / count.
+
+    Raises:
+      DataError: an image cannot be read or decoded.
+    """
+    examples = TrainingExamples(split, batch_size, seed, first_step, steps, share, augmentation)
+    return batches(examples, workers)
+
+
+def evaluation(
+    split: Encoded,
+    *,
+    batch_size: int,
+    share: tuple[int, int],
+    crop: int,
+    short_side: int,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Every example of the split once, its short side resized and its middle cropped; see `training`.
+
+    Yields:
+      `image` uint8 (b, crop, crop, 3), `label` int32 (b,), `mask` bool (b,), False for padding.
+    """
+    return batches(EvaluationExamples(split, batch_size, share, Middle(crop, short_side)), workers)
+
+
+class Middle(NamedTuple):
+    """Shows the middle of an image; can be sent to other processes, as a closure cannot."""
+
+    crop: int
+    short_side: int
+
+    def __call__(self, data: bytes, name: str) -> np.ndarray:
+        return for_evaluation(data, name, self.crop, self.short_side)

@@ -1,0 +1,117 @@
+"""One encoded image into the pixels that a network is shown: on the host, where images have any size."""
+
+import io
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from cnn_jax.data.dataset import DataError
+
+# The principal components of the colours of ImageNet's training images, in [0, 1], and the standard deviations along
+# them: https://github.com/facebookarchive/fb.resnet.torch/blob/master/datasets/imagenet.lua
+COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], np.float32)
+DEVIATIONS = np.array([0.2175, 0.0188, 0.0045], np.float32)
+ATTEMPTS = 10  # at a crop of random area and aspect, before it is the central one
+
+
+class Augmentation(NamedTuple):
+    """What is shown of an image in training.
+
+    Attributes:
+      crop: pixels a side.
+      short_side: pixels that the short side is resized to before the crop, one number or two between which it is drawn.
+      area: in place of it, between which shares of the image's area the crop's is drawn (Szegedy et al. 2015, 6).
+      aspect: with area, between which ratios of width to height it is drawn.
+      flip: whether half of the images are mirrored.
+      pca: standard deviation of the shift along the components of colour (Krizhevsky et al. 2012, 4.1).
+    """
+
+    crop: int
+    short_side: tuple[int, ...] = (256,)
+    area: tuple[float, ...] = ()
+    aspect: tuple[float, ...] = (3 / 4, 4 / 3)
+    flip: bool = True
+    pca: float = 0.0
+
+
+def opened(data: bytes, name: str) -> Image.Image:
+    """The image, not decoded yet; raises DataError."""
+    try:
+        return Image.open(io.BytesIO(data))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise damaged(name, error) from error
+
+
+def damaged(name: str, error: Exception) -> DataError:
+    reason = str(error).strip().partition("\n")[0].replace("<_io.BytesIO object", "<bytes")
+    return DataError(f"{name} cannot be decoded ({reason}); replace it, or add --skip_damaged to leave such images out")
+
+
+def decoded(image: Image.Image, name: str) -> Image.Image:
+    """The image as RGB; raises DataError."""
+    try:
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise damaged(name, error) from error
+
+
+def for_training(
+    data: bytes, name: str, augmentation: Augmentation, draw: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """`(uint8 (crop, crop, 3), float32 (3,))`: the crop, and what is to be added to its colours in [0, 1].
+
+    The crop is cut out and resized in one pass. Where it is much larger than what it becomes, a JPEG is decoded at half
+    the size or less. Raises DataError.
+    """
+    image, crop = opened(data, name), augmentation.crop
+    width, height = image.size
+    left, top, wide, high = random_box(width, height, augmentation, draw)
+    mirrored = augmentation.flip and draw.random() < 0.5
+    shift = draw.normal(0.0, augmentation.pca, 3) if augmentation.pca else np.zeros(3)
+    image.draft("RGB", (math.ceil(width * crop / wide), math.ceil(height * crop / high)))
+    image = decoded(image, name)
+    across, down = image.size[0] / width, image.size[1] / height
+    box = (left * across, top * down, (left + wide) * across, (top + high) * down)
+    pixels = np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
+    return pixels[:, ::-1] if mirrored else pixels, COMPONENTS @ (shift.astype(np.float32) * DEVIATIONS)
+
+
+def random_box(
+    width: int, height: int, augmentation: Augmentation, draw: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """`(left, top, width, height)` of the crop, in pixels of the image."""
+    if not augmentation.area:
+        short = int(draw.integers(augmentation.short_side[0], augmentation.short_side[-1] + 1))
+        scale = min(width, height) / short
+        side = augmentation.crop * scale
+        # Whole pixels of the resized image, as where it is resized first.
+        left, top = (int(draw.integers(0, int(length / scale) - augmentation.crop + 1)) for length in (width, height))
+        return min(left * scale, width - side), min(top * scale, height - side), side, side
+    for _ in range(ATTEMPTS):
+        area = width * height * draw.uniform(augmentation.area[0], augmentation.area[1])
+        aspect = math.exp(draw.uniform(math.log(augmentation.aspect[0]), math.log(augmentation.aspect[1])))
+        wide, high = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < wide <= width and 0 < high <= height:
+            return int(draw.integers(0, width - wide + 1)), int(draw.integers(0, height - high + 1)), wide, high
+    wide = round(min(width, height * augmentation.aspect[1]))
+    high = round(min(height, width / augmentation.aspect[0]))
+    return round((width - wide) / 2), round((height - high) / 2), wide, high
+
+
+def resized(image: Image.Image, short_side: int) -> Image.Image:
+    """The image with its short side of so many pixels, and its long side in proportion, rounded down."""
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    other = int(short_side * long / short)
+    size = (short_side, other) if width <= height else (other, short_side)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def for_evaluation(data: bytes, name: str, crop: int, short_side: int) -> np.ndarray:
+    """uint8 (crop, crop, 3): the middle of the image, its short side resized. Raises DataError."""
+    image = resized(decoded(opened(data, name), name), short_side)
+    left, top = (round((length - crop) / 2) for length in image.size)
+    return np.asarray(image.crop((left, top, left + crop, top + crop)))

@@ -1,0 +1,166 @@
+"""What is here and what is missing: devices, versions, room, compiler, data sets, and what is slow."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from packaging.requirements import Requirement
+
+from cnn_jax import data
+from cnn_jax.data import DATASETS, tfds
+from cnn_jax.data.stream import encoded
+from cnn_jax.layers import native
+from cnn_jax.train import manifest
+
+OK, SLOW, MISSING, BROKEN = "OK", "SLOW", "MISSING", "BROKEN"
+ROOM = 2 * 2**30  # bytes; a run of a large network writes checkpoints of half a gigabyte
+NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "fuse.sshfs", "9p", "ceph", "beegfs", "gpfs")
+PUBLIC = ("mnist", "cifar10", "imagenet2012")
+ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
+
+
+class Finding(NamedTuple):
+    """A line of the report: OK, SLOW, MISSING (of what not every study needs) or BROKEN."""
+
+    state: str
+    what: str
+    said: str
+
+
+def examine(data_dir: str | None) -> Iterator[Finding]:
+    """All findings, one after another."""
+    yield from packages()
+    yield from devices()
+    yield from machine()
+    folder = tfds.data_folder(data_dir)
+    places = {"runs": Path.cwd(), "data": Path(folder), "cache": cache_folder()}
+    for name, place in places.items():
+        yield from room(name, place)
+    yield compiled()
+    yield from datasets(folder)
+
+
+def packages() -> Iterator[Finding]:
+    """What pyproject.toml asks for, and what is installed."""
+    found = ", ".join(f"{name} {version}" for name, version in manifest.versions().items())
+    yield Finding(OK, "versions", found)
+    for text in metadata.requires("cnn_jax") or []:
+        wanted = Requirement(text)
+        if wanted.marker is not None and "extra" in str(wanted.marker):
+            continue
+        try:
+            version = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            yield Finding(BROKEN, wanted.name, "not installed; delete .venv and run ./launch.sh again")
+            continue
+        if version not in wanted.specifier:
+            yield Finding(
+                BROKEN, wanted.name, f"{version} is not {wanted.specifier}; delete .venv, run ./launch.sh again"
+            )
+
+
+def devices() -> Iterator[Finding]:
+    kinds = [device.device_kind for device in jax.local_devices()]
+    said = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    said += f", {memory / 2**30:.1f} GiB each" if memory else ""
+    if jax.default_backend() == "cpu":
+        yield Finding(
+            SLOW, "devices", f"{said}: no accelerator; EXTRAS=cuda or EXTRAS=tpu ./launch.sh installs for one"
+        )
+    else:
+        yield Finding(OK, "devices", said)
+
+
+def machine() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    said = f"{cores} cores, {memory:.1f} GiB of memory"
+    yield Finding(SLOW if cores < 2 else OK, "machine", said)
+    if jax.default_backend() == "cpu":
+        own = native.available()
+        instead = "XLA's own, half as fast: install g++ or clang++, or name one, CXX=...; or leave CNN_JAX_NATIVE out"
+        yield Finding(OK if own else SLOW, "convolutions", "kernels of this package" if own else instead)
+
+
+def room(name: str, place: Path) -> Iterator[Finding]:
+    """The disk of a folder, which may not be there yet."""
+    there = next(path for path in (place.absolute(), *place.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    said = f"{place}: {free / 2**30:.1f} GiB free"
+    if not os.access(there, os.W_OK):
+        yield Finding(MISSING if name == "data" else BROKEN, name, f"{place} cannot be written")
+    elif free < ROOM:
+        yield Finding(BROKEN if free < ROOM / 100 else SLOW, name, f"{said}: make room, or name another folder")
+    elif (kind := file_system(there)) in NETWORK:
+        yield Finding(SLOW, name, f"{said}, on {kind}: a file system of the network; copy what is read often")
+    else:
+        yield Finding(OK, name, said)
+
+
+def file_system(place: Path) -> str:
+    """Its kind, as /proc/mounts has it; empty where that is not there."""
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    except OSError:
+        return ""
+    return max(
+        (mount for mount in mounts if place.is_relative_to(mount[0])), key=lambda m: len(m[0]), default=["", ""]
+    )[1]
+
+
+def cache_folder() -> Path:
+    own = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnn_jax"
+
+
+def compiled() -> Finding:
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return Finding(
+            SLOW, "compiled programs", "are not kept: start by ./launch.sh, or set JAX_COMPILATION_CACHE_DIR"
+        )
+    files = [path for path in cache_folder().glob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    return Finding(OK, "compiled programs", f"{len(files)} files, {size / 2**20:.0f} MiB in {cache_folder()}")
+
+
+def datasets(folder: str) -> Iterator[Finding]:
+    """Those that are in the data folder, and how to have the public ones that are not."""
+    present = sorted(path.name for path in Path(folder).glob("*") if path.is_dir()) if Path(folder).is_dir() else []
+    for name in dict.fromkeys([*DATASETS, *PUBLIC, *(name for name in present if not name.startswith("."))]):
+        if encoded.find(name, folder):
+            yield image_folder(name, folder)
+            continue
+        try:
+            builder = tfds.find(name, folder)
+        except data.DataError:
+            continue  # a folder of something else
+        if tfds.is_prepared(builder):
+            sizes = ", ".join(f"{split} {info.num_examples:,}" for split, info in builder.info.splits.items())
+            yield Finding(OK, name, f"{builder.info.version}, {sizes}")
+        elif name in DATASETS:
+            yield Finding(OK, name, "comes with the packages, prepared on first use")
+        else:
+            yield Finding(MISSING, name, how_to_have(name, folder))
+
+
+def image_folder(name: str, folder: str) -> Finding:
+    try:
+        dataset = data.load(name, folder, streamed=True)
+    except data.DataError as error:
+        return Finding(BROKEN, name, str(error))
+    sizes = ", ".join(f"{split} {dataset.count(split):,}" for split in dataset.splits)
+    return Finding(OK, name, f"image folder, {dataset.num_classes} classes, {sizes}; give --set=data.crop=PIXELS")
+
+
+def how_to_have(name: str, folder: str) -> str:
+    if name != "imagenet2012":
+        return tfds.command(name, folder)
+    return (
+        f"from image-net.org, put {' and '.join(ARCHIVES)} into {folder}/downloads/manual, then "
+        f"{tfds.command(name, folder)}; or an image folder {folder}/NAME with train/<class>/ and val/<class>/"
+    )

@@ -1,0 +1,49 @@
+"""Repeat a run's steps and compare them with what it recorded, bit for bit; nothing in its folder is touched.
+
+    ./launch.sh verify --run=runs/train/NAME --steps=20               # its first steps
+    ./launch.sh verify --run=runs/train/NAME --steps=20 --from=400    # those after a checkpoint that it keeps
+
+EQUAL and exit status 0 where all losses are equal, and every checkpoint among the steps; EQUAL TO ROUNDING and 0 where
+devices or versions are others than the run's, which is said; else DIFFERENT and 1.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from cnn_jax import config, verify
+from cnn_jax.runner import load_for
+from cnn_jax.train import devices, record
+from experiments import _data, _devices
+from experiments import _launcher as launcher
+
+FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(_data)
+flags.adopt_module_key_flags(_devices)
+flags.DEFINE_string("run", None, "The run folder.", required=True)
+flags.DEFINE_integer("steps", 20, "How many steps to repeat.", lower_bound=1)
+flags.DEFINE_integer("from", 0, "The step of a checkpoint that the run keeps; 0 is its beginning.", lower_bound=0)
+
+
+def main() -> int:
+    run = record.read_run(launcher.path(FLAGS.run))
+    own, about = config.from_dict(run.config), run.manifest
+    data_dir = FLAGS.data_dir or about.get("data_dir")
+    dataset = load_for(
+        own, data_dir and str(Path(data_dir).expanduser()), False, bool(about["dataset"].get("left_out"))
+    )
+    layout = devices.choose(
+        FLAGS.parallel if FLAGS["parallel"].present else about["parallel"],
+        FLAGS.devices or min(len(about["devices"]), devices.available()),
+        FLAGS.accumulate if FLAGS["accumulate"].present else about["accumulate"],
+    )
+    devices.check(own, layout)
+    start: Any = FLAGS["from"].value
+    verdict = verify.verify(run, own, dataset, layout, FLAGS.steps, start, FLAGS.progress)
+    print(verdict)
+    return int(not verdict.passed)
+
+
+if __name__ == "__main__":
+    launcher.launch(main)

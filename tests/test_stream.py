@@ -1,0 +1,260 @@
+"""Streamed images: the same batches however they are decoded, and pixels that a second implementation agrees with."""
+
+import io
+import json
+import os
+import signal
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cnn_jax import classification, data, presets
+from cnn_jax.config import override
+from cnn_jax.data import DataError, stream
+from cnn_jax.data.batches import epoch_order, training_indices
+from cnn_jax.data.crops import resize_short_side
+from cnn_jax.data.stream import pictures
+from cnn_jax.data.stream.pictures import Augmentation, for_evaluation, for_training, random_box
+from cnn_jax.train import devices, loop
+from cnn_jax.train.checkpoint import digest
+from cnn_jax.train.record import read_losses
+from cnn_jax.train.signals import Stopped
+
+SHOWN = Augmentation(24, (28, 40), pca=0.1)
+EVERYTHING = dict(batch_size=8, seed=3, augmentation=SHOWN)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_flags():
+    flags.FLAGS.mark_as_parsed()  # grain's worker processes are given them
+
+
+def picture(draw, width, height):
+    """Smooth, as photographs are: noise of a few pixels, enlarged."""
+    noise = draw.integers(0, 256, (4, 5, 3), np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An image folder of three classes, 11 images each to train on and 3 to test on, of many sizes."""
+    root, draw = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split, count in (("train", 11), ("val", 3)):
+        for one in ("ant", "bee", "cow"):
+            place = root / "insects" / split / one
+            place.mkdir(parents=True)
+            for number in range(count):
+                image = picture(draw, int(draw.integers(30, 90)), int(draw.integers(30, 90)))
+                image.save(place / f"{number:02}.{'JPEG' if number % 2 else 'png'}", quality=95)
+    return root
+
+
+@pytest.fixture(scope="module")
+def insects(folder):
+    return data.load("insects", folder, streamed=True)
+
+
+def batches(dataset, first_step=0, steps=12, share=(0, 1), workers=0):
+    split = dataset.splits["train"]
+    return list(stream.training(split, first_step=first_step, steps=steps, share=share, workers=workers, **EVERYTHING))
+
+
+def assert_equal(one, other):
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_a_folder_is_read_in_the_order_of_names(insects, folder):
+    assert insects.streamed and insects.num_classes == 3 and insects.count("train") == 33 and insects.count("test") == 9
+    train = insects.splits["train"]
+    assert train.labels.tolist() == [0] * 11 + [1] * 11 + [2] * 11
+    assert train.name(12) == str(folder / "insects" / "train" / "bee" / "01.JPEG")
+    held = data.load("insects", folder, streamed=True, validation=5)
+    assert (held.count("train"), held.count("validation")) == (28, 5)
+    names = [held.splits[split].name(i) for split in ("train", "validation") for i in range(held.count(split))]
+    assert sorted(names) == [train.name(i) for i in range(33)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(insects, workers):
+    assert_equal(batches(insects, workers=workers), batches(insects))
+
+
+def test_shares_together_are_the_whole_batch(insects):
+    whole, shares = batches(insects), [batches(insects, share=(index, 2)) for index in range(2)]
+    for step, batch in enumerate(whole):
+        for name, array in batch.items():
+            np.testing.assert_array_equal(array, np.concatenate([share[step][name] for share in shares]))
+
+
+def test_any_step_can_be_the_first(insects):
+    assert_equal(batches(insects, first_step=7, steps=5), batches(insects)[7:])
+
+
+def test_labels_are_those_of_the_examples_in_memory_order(insects):
+    for step, batch in enumerate(batches(insects)):
+        indices = training_indices(33, 8, 3, step)
+        np.testing.assert_array_equal(batch["label"], insects.splits["train"].labels[indices])
+
+
+def test_an_example_is_another_in_another_epoch(insects):
+    """33 examples in batches of 8: the first example of epoch 0 is somewhere in epoch 1 too, cropped otherwise."""
+    wanted = epoch_order(33, 3, 0)[0]
+    place = 33 + int(np.flatnonzero(epoch_order(33, 3, 1) == wanted)[0])
+    shown = batches(insects)
+    first, again = shown[0]["image"][0], shown[place // 8]["image"][place % 8]
+    assert not np.array_equal(first, again)
+
+
+def test_evaluation_shows_every_example_once(insects):
+    split = insects.splits["test"]
+    for share in ((0, 1), (1, 2)):
+        shown = list(stream.evaluation(split, batch_size=4, share=share, crop=24, short_side=28))
+        assert len(shown) == 3 and all(len(batch["mask"]) == 4 // share[1] for batch in shown)
+    whole = list(stream.evaluation(split, batch_size=4, share=(0, 1), crop=24, short_side=28))
+    mask, label, image = (np.concatenate([batch[name] for batch in whole]) for name in ("mask", "label", "image"))
+    assert mask.tolist() == [True] * 9 + [False] * 3
+    np.testing.assert_array_equal(label[mask], split.labels)
+    np.testing.assert_array_equal(image[4], for_evaluation(split.read(4)[0], "", 24, 28))
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 41), (41, 60), (28, 28), (90, 33)])
+def test_evaluation_pixels_are_those_of_the_crops_on_devices(width, height):
+    """data.crops resizes in float on the device, by another implementation: they agree to one level of rounding."""
+    image = picture(np.random.default_rng(1), width, height)
+    file = io.BytesIO()
+    image.save(file, "png")
+    ours = for_evaluation(file.getvalue(), "", 24, 28)
+    theirs = np.asarray(resize_short_side(jnp.asarray(np.asarray(image)[None], jnp.float32), 28)[0])
+    top, left = (round((length - 24) / 2) for length in theirs.shape[:2])
+    assert np.abs(ours - theirs[top : top + 24, left : left + 24]).max() <= 1.01
+
+
+@given(st.integers(20, 400), st.integers(20, 400), st.booleans(), st.integers(0, 2**32))
+@settings(max_examples=200, deadline=None)
+def test_crops_stay_inside(width, height, by_area, seed):
+    shown = SHOWN._replace(area=(0.08, 1.0) if by_area else ())
+    left, top, wide, high = random_box(width, height, shown, np.random.default_rng(seed))
+    assert left >= 0 and top >= 0 and left + wide <= width + 1e-9 and top + high <= height + 1e-9
+    if by_area and (wide, high) != (width, height):
+        assert 3 / 4 * 0.9 <= wide / high <= 4 / 3 * 1.1  # of rounding to whole pixels
+    if not by_area:
+        assert wide == high and 24 / 40 - 1e-9 <= wide / min(width, height) <= 24 / 28 + 1e-9
+
+
+def test_half_are_mirrored_and_colours_shift_along_the_components():
+    file = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(24, dtype=np.uint8)[:, None], (24, 1, 3))).save(file, "png")
+    shown = Augmentation(24, (24,), pca=0.1)
+    drawn = [for_training(file.getvalue(), "", shown, np.random.default_rng([0, 0, index])) for index in range(2000)]
+    mirrored = np.mean([image[0, 0, 0] > image[0, -1, 0] for image, _ in drawn])
+    assert abs(mirrored - 0.5) < 0.05
+    assert {image[0].tobytes() for image, _ in drawn} == {drawn[0][0][0].tobytes(), drawn[0][0][0, ::-1].tobytes()}
+    covariance = np.cov(np.stack([color for _, color in drawn]).T)
+    expected = 0.01 * (pictures.COMPONENTS * pictures.DEVIATIONS**2) @ pictures.COMPONENTS.T
+    np.testing.assert_allclose(covariance, expected, atol=0.15 * expected.max())
+
+
+@pytest.fixture
+def broken(folder, tmp_path, monkeypatch):
+    """A copy of the folder in which one image is cut and one is no image."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "insects"
+    for path in (folder / "insects").rglob("*.*"):
+        copy = root / path.relative_to(folder / "insects")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    cut = root / "train" / "bee" / "01.JPEG"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    (root / "val" / "cow" / "02.png").write_bytes(b"not an image")
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_an_error_that_names_it(broken, workers):
+    dataset = data.load("insects", broken, streamed=True)
+    with pytest.raises(DataError, match=r"train/bee/01.JPEG cannot be decoded .*; replace it, or add --skip_damaged"):
+        batches(dataset, workers=workers)
+
+
+def test_damaged_images_are_left_out_where_asked(broken, monkeypatch):
+    dataset = data.load("insects", broken, streamed=True, skip_damaged=True)
+    assert [os.path.relpath(name, broken) for name in dataset.damaged] == [
+        "insects/train/bee/01.JPEG",
+        "insects/val/cow/02.png",
+    ]
+    assert (dataset.count("train"), dataset.count("test")) == (32, 8)
+    assert dataset.fingerprint != data.load("insects", broken, streamed=True).fingerprint
+    assert len(batches(dataset)) == 12
+    monkeypatch.setattr("cnn_jax.data.stream.damaged.decoded", None)  # the second time nothing is tried
+    assert data.load("insects", broken, streamed=True, skip_damaged=True).damaged == dataset.damaged
+
+
+def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path):
+    def load(**more):
+        data.load("set", tmp_path, **{"streamed": True} | more)
+
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    with pytest.raises(DataError, match="has no images to test on: make .*/set/test"):
+        load()
+    (tmp_path / "set" / "test" / "dog").mkdir(parents=True)
+    with pytest.raises(DataError, match="has no classes"):
+        load()
+    (tmp_path / "set" / "train" / "cat").mkdir()
+    with pytest.raises(DataError, match=r"test/dog: .*train has no such class"):
+        load()
+    (tmp_path / "set" / "train" / "dog").mkdir()
+    with pytest.raises(DataError, match=r"train has no images"):
+        load()
+    (tmp_path / "set" / "train" / "cat" / "a.png").write_bytes(b"")
+    (tmp_path / "set" / "test" / "dog" / "a.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"train/dog has no images"):
+        load()
+    with pytest.raises(DataError, match="images of any size: give the size of the crops, as --set=data.crop=224"):
+        load(streamed=False)
+
+
+def test_prepared_sets_are_streamed_record_by_record(digits_dir, digits):
+    streamed = data.load("digits", digits_dir, streamed=True)
+    assert (streamed.count("train"), streamed.count("test"), streamed.num_classes) == (1437, 360, 10)
+    for split in ("train", "test"):
+        for index in (0, 7, 359):
+            encoded, label = streamed.splits[split].read(index)
+            pixels = np.asarray(Image.open(io.BytesIO(encoded)))
+            np.testing.assert_array_equal(pixels, digits.splits[split]["image"][index, ..., 0])
+            assert label == digits.splits[split]["label"][index]
+    assert "record 7 of " in streamed.splits["train"].name(7)
+    shown = list(stream.training(streamed.splits["train"], first_step=0, steps=2, share=(0, 1), **EVERYTHING))
+    assert shown[1]["image"].shape == (8, 24, 24, 3)
+
+
+def test_a_streamed_run_stopped_in_mid_epoch_ends_with_the_same_bits(insects, tmp_path):
+    settings = ["model.name=resnet8", "model.width=4", "model.bn_group=4", "batch_size=8", "data.crop=24", "steps=10"]
+    settings += ["data.short_side=28,40", "data.mean=0.5", "data.pca=0.1", "evaluations=2"]
+    config = classification.complete(override(presets.get("resnet_digits"), settings), insects)
+    layout = devices.choose("pmap", 2)
+    task = classification.make_task(config, insects, layout.axis_name)
+    fit = lambda name, **more: loop.fit(  # noqa: E731
+        task, config, insects, tmp_path / name, loop.Options(layout, progress=False, **more)
+    )
+    undisturbed = fit("undisturbed")
+    asked = iter(range(3))
+    stop = type("Third", (list,), {"__bool__": lambda self: next(asked, None) is None})([signal.SIGTERM])
+    with pytest.raises(Stopped):
+        fit("stopped", signals=stop)
+    resumed = fit("stopped", decode_workers=1)
+    assert {**resumed, "seconds": 0} == {**undisturbed, "seconds": 0}
+    folders = [tmp_path / name for name in ("undisturbed", "stopped")]
+    np.testing.assert_array_equal(*map(read_losses, folders))
+    sessions = json.loads((folders[1] / "manifest.json").read_text())["sessions"]
+    assert 0 < sessions[1]["from_step"] < 10 and sessions[1]["from_step"] * 8 % 33
+    saved = [json.loads((f / "checkpoints" / "10" / "meta" / "metadata").read_text())["digest"] for f in folders]
+    assert saved[0] == saved[1] != digest({})
