@@ -84,7 +84,7 @@ def counted(configs: Sequence[Config], datasets: Sequence[Dataset], workdir: Pat
             f"{said[config]:<{widest}} {len(members):>5} {config.steps:>11,} "
             f"{config.steps * config.batch_size / dataset.count('train'):>7.1f} {parameters:>12,} {macs / 1e9:>7.3f} "
             f"{memory / GIBIBYTE:>11.2f} {rate:>9,.0f} "
-            f"{rate * bytes_each(dataset) / MEBIBYTE:>7,.0f} {6 * macs * rate / 1e12:>8.1f}"
+            f"{rate * bytes_each(dataset) / MEBIBYTE:>7,.1f} {6 * macs * rate / 1e12:>8.1f}"
         )
     lines.append(
         f"{len(layout.devices)} devices, {layout.accumulate} parts of a batch; images/s, MiB/s of encoded images and "

@@ -150,8 +150,8 @@ def line_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float | Non
     if ours == theirs:
         return None
     names = [name for name in ours.keys() | theirs.keys() if not name.endswith("_error")]
-    pairs = [(ours.get(name), theirs.get(name)) for name in names]
-    return max(0.0 if a == b else math.inf if None in (a, b) else relative(a, b) for a, b in pairs)
+    values = [[math.inf if (value := line.get(name)) is None else value for line in (ours, theirs)] for name in names]
+    return max(relative(*pair) for pair in values)
 
 
 def distance(folder: Path, step: int, state: TrainState) -> float:
