@@ -4,7 +4,11 @@
 # ./launch.sh NAME [flags]    sets up .venv on first use, then runs python -m experiments.NAME
 # ./launch.sh test [args]     sets up the test extras, then runs ruff, the type checker and pytest
 #
-# PYTHON=python3.13  the interpreter to make .venv with       EXTRAS=cuda  extras to install: cuda, tpu or bench
+# A sweep as a SLURM array, one cell an index (--plan counts them), and the report when all are finished:
+#   sbatch --array=0-17 --gpus=1 --wrap './launch.sh depth_sweep --cell=$SLURM_ARRAY_TASK_ID --workdir=/shared/runs'
+#   ./launch.sh report --study=depth_sweep --workdir=/shared/runs
+#
+# PYTHON=python3.13  the interpreter to make .venv with       EXTRAS=cuda  extras to install: cuda, tpu, ray or bench
 # CXX=clang++        the compiler of the CPU kernels          CNN_JAX_NATIVE=0  XLA's own convolutions in their place
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

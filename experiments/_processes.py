@@ -18,6 +18,7 @@ from cnn_jax.train.signals import stop_signals
 
 FLAGS = flags.FLAGS
 PLACE = "CNN_JAX_PROCESS"  # tells a process that --processes started the address of the first, and its own number
+SAVE_SECONDS = 60.0  # in which a run whose parent is gone can save
 GRACE_SECONDS = 20.0  # in which the others may end by themselves, once one of them has ended with an error
 
 
@@ -47,6 +48,8 @@ def end_with_parent() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(SAVE_SECONDS)  # it may be waiting for another process, which is gone too
+    os._exit(128 + signal.SIGTERM)
 
 
 def run_local(count: int) -> int:

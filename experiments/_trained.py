@@ -7,6 +7,7 @@ from absl import flags
 from cnn_jax import data
 from cnn_jax.config import ConfigError
 from cnn_jax.data import Dataset
+from cnn_jax.data.stream import squares
 from cnn_jax.evaluation import networks
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.runner import load_for
@@ -47,7 +48,22 @@ def network_and_data() -> tuple[Network, Dataset, dict[str, Any]]:
     config = networks.read_config(folder)
     dataset = load_for(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
     network, step = networks.of_run(folder, config, dataset)
+    if dataset.streamed:
+        dataset = in_squares(dataset, config.data.tested_short_side)
     return network, dataset, {"model": config.model.name, "run": str(folder), "step": step}
+
+
+def in_squares(dataset: Dataset, short_side: int) -> Dataset:
+    """The split that the page looks at, of squares in memory; raises ConfigError where squares do not do."""
+    flags_ = FLAGS.flag_values_dict()
+    whole = [name for name in ("dense", "scales", "resize", "recompute_batch_norm") if flags_.get(name)]
+    if whole or flags_.get("crops", 1) not in (1, 10):
+        wrong = f"--{whole[0]}" if whole else f"--crops={FLAGS.crops}"
+        raise ConfigError(f"{wrong}: of streamed images the central squares are seen: give --crops=1 or --crops=10")
+    split = flags_.get("split", "test")
+    if split not in dataset.splits:
+        raise ConfigError(f"--split={split}: {dataset.name} has {', '.join(dataset.splits)}")
+    return squares.in_memory(dataset, short_side, [split], flags_.get("examples"))
 
 
 def network_and_images() -> tuple[Network, Dataset | None, str]:

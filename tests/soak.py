@@ -158,7 +158,12 @@ def attempts(
         process = start(kind, folder, workdir)
         over = COMMANDS[kind][0] == "train" and before
         done = kill(process, kind, workdir, draw, seconds) if left and not over else None
-        _, said = process.communicate(timeout=PATIENCE)
+        try:
+            _, said = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            _, said = process.communicate()
+            trial.wrong.append(f"{kind}: it did not end within {PATIENCE:.0f} s after {done}")
         after = finished(workdir)
         if any(after.get(path) != content for path, content in before.items()):
             trial.wrong.append(f"{kind}: a finished result was lost or written again")
@@ -182,7 +187,7 @@ def run_trial(kind: str, folder: Path, workdir: Path, draw: random.Random, secon
         if status == 0:
             break
         process = start(kind, folder, workdir)
-        process.communicate(timeout=PATIENCE)
+        process.communicate()
         status = process.returncode
         time.sleep(1)
     try:

@@ -84,6 +84,11 @@ class Data:
     test_short_side: int = 0
     """Pixels that the short side is resized to before the central crop in evaluation; 0 is 256 for a crop of 224."""
 
+    @property
+    def tested_short_side(self) -> int:
+        """`test_short_side`, or what 0 stands for."""
+        return self.test_short_side or round(self.crop * 256 / 224)
+
 
 @dataclass(frozen=True)
 class Optim:

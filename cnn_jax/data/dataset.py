@@ -32,7 +32,7 @@ class Dataset:
 
     @property
     def streamed(self) -> bool:
-        return not isinstance(self.splits["train"], dict)
+        return not all(isinstance(split, dict) for split in self.splits.values())
 
     def count(self, split: str) -> int:
         """How many examples a split has."""
@@ -41,7 +41,7 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C), the same for every image of every split."""
-        height, width, channels = self.splits["train"]["image"].shape[1:]
+        height, width, channels = next(iter(self.splits.values()))["image"].shape[1:]
         return height, width, channels
 
 

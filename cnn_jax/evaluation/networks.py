@@ -91,8 +91,11 @@ def of_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, int
         dtype=jnp.dtype(config.dtype),
         **models.settings(config.model),
     )
-    images = classification.preprocessing(config.data, dataset)
-    return Network(model, variables, images, dataset.image_shape[2]), about["step"]
+    images, crop = classification.preprocessing(config.data, dataset), config.data.crop
+    network = Network(model, variables, images, 3 if crop else dataset.image_shape[2])
+    if crop:
+        network = network._replace(scales=(config.data.tested_short_side,), size=crop)
+    return network, about["step"]
 
 
 def require_fit(network: Network, dataset: Dataset) -> None:

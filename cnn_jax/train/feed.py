@@ -80,7 +80,7 @@ def evaluation(dataset: Dataset, split: str, config: Config, layout: Layout, wor
         batch_size=batch_size,
         share=layout.share,
         crop=config.data.crop,
-        short_side=config.data.test_short_side or round(config.data.crop * 256 / 224),
+        short_side=config.data.tested_short_side,
         workers=workers,
     )
 

@@ -37,6 +37,7 @@ def initialize(address: str | None = None, count: int | None = None, index: int 
     missing = [flag for flag, value in given.items() if value is None]
     if missing and len(missing) < len(given):
         raise ConfigError(f"{' and '.join(missing)} missing: processes want all of {', '.join(given)}, or none of them")
+    jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM, before a run is there to see it
     try:
         jax.distributed.initialize(address, count, index)
     except (ValueError, RuntimeError) as error:

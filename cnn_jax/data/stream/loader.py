@@ -96,7 +96,7 @@ def stacked(examples: Any) -> Batch | DataError:
 
 def batches(examples: TrainingExamples | EvaluationExamples, workers: int) -> Iterator[Batch]:
     """Raises DataError where an image is damaged or a worker process is gone."""
-    threads = min(16, os.cpu_count() or 1)
+    threads = min(16, 2 * (os.cpu_count() or 1))  # while one waits for the interpreter another decodes
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(AHEAD, threads))
     source = grain.MapDataset.source(Source(examples))
     ahead = source.batch(examples.batch_size // examples.share[1], batch_fn=stacked).to_iter_dataset(options)

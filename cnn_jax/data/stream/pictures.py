@@ -75,8 +75,10 @@ def for_training(
     image = decoded(image, name)
     across, down = image.size[0] / width, image.size[1] / height
     box = (left * across, top * down, (left + wide) * across, (top + high) * down)
-    pixels = np.asarray(image.resize((crop, crop), Image.Resampling.BILINEAR, box=box))
-    return pixels[:, ::-1] if mirrored else pixels, COMPONENTS @ (shift.astype(np.float32) * DEVIATIONS)
+    image = image.resize((crop, crop), Image.Resampling.BILINEAR, box=box)
+    if mirrored:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)  # ten times as fast as a batch of mirrored arrays
+    return np.asarray(image), COMPONENTS @ (shift.astype(np.float32) * DEVIATIONS)
 
 
 def random_box(

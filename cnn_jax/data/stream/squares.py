@@ -1,0 +1,32 @@
+"""Streamed images in memory after all: their central squares, of which the papers' ten crops are."""
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from cnn_jax.data.dataset import Dataset
+from cnn_jax.data.stream.encoded import Encoded
+from cnn_jax.data.stream.pictures import for_evaluation
+
+
+def in_memory(dataset: Dataset, short_side: int, splits: Iterable[str], count: int | None = None) -> Dataset:
+    """The dataset with the first `count` images of these splits, and no other, as squares of `short_side` pixels.
+
+    An image is resized, and the middle of its long side kept. Raises DataError where one cannot be decoded.
+    """
+    return replace(dataset, splits={split: squares(dataset.splits[split], short_side, count) for split in splits})
+
+
+def squares(images: Encoded, short_side: int, count: int | None) -> dict[str, np.ndarray]:
+    """`image` uint8 (N, S, S, 3) and `label` int32 (N,)."""
+
+    def read(index: int) -> tuple[np.ndarray, int]:
+        data, label = images.read(index)
+        return for_evaluation(data, images.name(index), short_side, short_side), label
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pixels, labels = zip(*pool.map(read, range(len(images))[:count]), strict=True)
+    return {"image": np.stack(pixels), "label": np.array(labels, np.int32)}
