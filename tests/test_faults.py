@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -12,23 +11,12 @@ import pytest
 
 from tests.test_resume import STEPS, command, ends, interrupt, reached, run, undisturbed  # noqa: F401  (a fixture)
 
-MEBIBYTE = 2**20
-
 
 def attempt(data_dir, workdir, *flags, limits=()):
-    """Runs it under limits of the kernel; returns the exit status and what was said on stderr."""
-
-    def limit():
-        for which, most in limits:
-            resource.setrlimit(which, (most, most))
-
-    done = subprocess.run(
-        command(data_dir, workdir, *flags),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        preexec_fn=limit if limits else None,
-    )
+    """Runs it under limits of the kernel, as `ulimit` takes them; returns the exit status and what it said."""
+    under = ["bash", "-c", " && ".join([*(f"ulimit {limit}" for limit in limits), 'exec "$@"']), "bash"]
+    whole = [*under, *command(data_dir, workdir, *flags)]
+    done = subprocess.run(whole, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stderr
 
 
@@ -70,7 +58,7 @@ def test_a_full_disk(digits_dir, mounted, undisturbed):  # noqa: F811
 
 
 def test_a_file_that_may_not_grow(digits_dir, tmp_path, undisturbed):  # noqa: F811
-    status, stderr = attempt(digits_dir, tmp_path, limits=[(resource.RLIMIT_FSIZE, 2000)])
+    status, stderr = attempt(digits_dir, tmp_path, limits=["-f 2"])
     assert_one_line(status, stderr, "cannot write", "the same command continues")
     run(digits_dir, tmp_path)
     assert ends(tmp_path) == undisturbed
@@ -147,8 +135,7 @@ def test_a_record_cut_or_deleted(digits_dir, copy, undisturbed, file, keep, said
 
 
 def test_too_little_memory_is_one_line_that_says_what_to_lower(digits_dir, tmp_path):
-    limits = [(resource.RLIMIT_AS, 12 * 1024 * MEBIBYTE)]
-    status, stderr = attempt(digits_dir, tmp_path, "--width=16384", limits=limits)
+    status, stderr = attempt(digits_dir, tmp_path, "--width=65536", limits=["-v 12582912"])
     assert_one_line(status, stderr, "out of memory", "lower --set=batch_size or --width", "--accumulate=N")
     assert not (tmp_path / "run" / "result.json").exists()
 

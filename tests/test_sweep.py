@@ -50,7 +50,7 @@ def test_a_device_group_is_a_devices_share(base, digits):
     ("path", "value", "message"),
     [
         ("batch_size", 33, "batch_size=33 does not divide by 2 devices"),
-        ("model.bn_group", 32, "does not divide a device's share of the batch, 32 / 2 = 16"),
+        ("model.bn_group", 32, "does not divide what a device has at a time, 32 over 2 devices = 16"),
         ("model.name", "plain9", "depth 9 is not 6n\\+2"),
     ],
 )

@@ -88,7 +88,8 @@ class RunFolder:
     def note(self, **facts: Any) -> None:
         """Adds facts about this session to the manifest."""
         if processes.leader():
-            self.session.update(**facts)
+            with record.writing(self.path):
+                self.session.update(**facts)
 
     def add_losses(self, losses: list[jax.Array]) -> None:
         """Keeps the losses of the next steps until the next `save`; waits for the device."""
