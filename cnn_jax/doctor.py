@@ -1,15 +1,18 @@
 """What is here and what is missing: devices, versions, room, compiler, data sets, and what is slow."""
 
 import os
+import platform
 import shutil
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from packaging.requirements import Requirement
 
+import cnn_jax
 from cnn_jax import data
 from cnn_jax.data import DATASETS, tfds
 from cnn_jax.data.stream import encoded
@@ -20,6 +23,8 @@ OK, SLOW, MISSING, BROKEN = "OK", "SLOW", "MISSING", "BROKEN"
 ROOM = 2 * 2**30  # bytes; a run of a large network writes checkpoints of half a gigabyte
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "fuse.sshfs", "9p", "ceph", "beegfs", "gpfs")
 PUBLIC = ("mnist", "cifar10", "imagenet2012")
+PYPROJECT = Path(cnn_jax.__file__).parents[1] / "pyproject.toml"
+AGAIN = "delete .venv and run ./launch.sh again"
 ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
@@ -44,34 +49,38 @@ def examine(data_dir: str | None) -> Iterator[Finding]:
     yield from datasets(folder)
 
 
-def packages() -> Iterator[Finding]:
+def packages(pyproject: Path = PYPROJECT) -> Iterator[Finding]:
     """What pyproject.toml asks for, and what is installed."""
     found = ", ".join(f"{name} {version}" for name, version in manifest.versions().items())
     yield Finding(OK, "versions", found)
-    for text in metadata.requires("cnn_jax") or []:
-        wanted = Requirement(text)
-        if wanted.marker is not None and "extra" in str(wanted.marker):
-            continue
+    project = tomllib.loads(pyproject.read_text())["project"]
+    for wanted in map(Requirement, [f"python{project['requires-python']}", *project["dependencies"]]):
         try:
-            version = metadata.version(wanted.name)
+            version = platform.python_version() if wanted.name == "python" else metadata.version(wanted.name)
         except metadata.PackageNotFoundError:
-            yield Finding(BROKEN, wanted.name, "not installed; delete .venv and run ./launch.sh again")
+            yield Finding(BROKEN, wanted.name, f"not installed; {AGAIN}")
             continue
         if version not in wanted.specifier:
-            yield Finding(
-                BROKEN, wanted.name, f"{version} is not {wanted.specifier}; delete .venv, run ./launch.sh again"
-            )
+            yield Finding(BROKEN, wanted.name, f"{version} is not {wanted.specifier}; {AGAIN}")
 
 
 def devices() -> Iterator[Finding]:
-    kinds = [device.device_kind for device in jax.local_devices()]
+    try:
+        found = jax.local_devices()
+    except Exception as error:  # whatever JAX raises where a plug-in or driver is missing, or others hold the device
+        reason = " ".join(str(error).split()) or f"JAX has none for JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
+        yield Finding(BROKEN, "devices", f"{reason}; mend that, or have the CPU alone: JAX_PLATFORMS=cpu")
+        return
+    kinds = [device.device_kind for device in found]
     said = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    memory = (found[0].memory_stats() or {}).get("bytes_limit")
     said += f", {memory / 2**30:.1f} GiB each" if memory else ""
-    if jax.default_backend() == "cpu":
-        yield Finding(
-            SLOW, "devices", f"{said}: no accelerator; EXTRAS=cuda or EXTRAS=tpu ./launch.sh installs for one"
-        )
+    if found[0].platform == "cpu":
+        advice = "no accelerator; EXTRAS=cuda or EXTRAS=tpu ./launch.sh installs for one"
+        yield Finding(SLOW, "devices", f"{said}: {advice}")
+        own = native.available()
+        instead = "XLA's own, half as fast: install g++ or clang++, or name one, CXX=...; or leave CNN_JAX_NATIVE out"
+        yield Finding(OK if own else SLOW, "convolutions", "kernels of this package" if own else instead)
     else:
         yield Finding(OK, "devices", said)
 
@@ -81,10 +90,6 @@ def machine() -> Iterator[Finding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     said = f"{cores} cores, {memory:.1f} GiB of memory"
     yield Finding(SLOW if cores < 2 else OK, "machine", said)
-    if jax.default_backend() == "cpu":
-        own = native.available()
-        instead = "XLA's own, half as fast: install g++ or clang++, or name one, CXX=...; or leave CNN_JAX_NATIVE out"
-        yield Finding(OK if own else SLOW, "convolutions", "kernels of this package" if own else instead)
 
 
 def room(name: str, place: Path) -> Iterator[Finding]:
@@ -137,15 +142,30 @@ def datasets(folder: str) -> Iterator[Finding]:
             continue
         try:
             builder = tfds.find(name, folder)
-        except data.DataError:
-            continue  # a folder of something else
+        except data.DataError as error:
+            if any(any(Path(folder, name).glob(f"{depth}/dataset_info.json")) for depth in ("*", "*/*")):
+                yield Finding(BROKEN, name, str(error))
+            continue  # else a folder of something else
         if tfds.is_prepared(builder):
-            sizes = ", ".join(f"{split} {info.num_examples:,}" for split, info in builder.info.splits.items())
-            yield Finding(OK, name, f"{builder.info.version}, {sizes}")
+            yield prepared_set(name, builder)
         elif name in DATASETS:
             yield Finding(OK, name, "comes with the packages, prepared on first use")
         else:
             yield Finding(MISSING, name, how_to_have(name, folder))
+
+
+def prepared_set(name: str, builder: Any) -> Finding:
+    """A set of TFDS's, with the records that each of its files holds counted."""
+    again = tfds.again(builder)
+    try:
+        tfds.require_array_record(builder, again)
+        for info in builder.info.splits.values():
+            for path, expected in zip(map(str, info.filepaths), info.shard_lengths, strict=True):
+                tfds.require_whole(path, expected, again)
+    except data.DataError as error:
+        return Finding(BROKEN, name, str(error))
+    sizes = ", ".join(f"{split} {info.num_examples:,}" for split, info in builder.info.splits.items())
+    return Finding(OK, name, f"{builder.info.version}, {sizes}")
 
 
 def image_folder(name: str, folder: str) -> Finding:

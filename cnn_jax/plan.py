@@ -13,12 +13,14 @@ from cnn_jax import config as config_lib
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import example_keys
+from cnn_jax.data.stream import known
 from cnn_jax.runner import Settings, prepare
 from cnn_jax.train import feed, timing
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.task import Task
 
-GIBIBYTE = 2**30
+MEBIBYTE, GIBIBYTE = 2**20, 2**30
+SAMPLE = 64  # images whose mean size is taken for that of all
 
 
 def by_cell(configs: Sequence[Config], workdir: Path) -> dict[Config, list[Path]]:
@@ -68,7 +70,7 @@ def counted(configs: Sequence[Config], datasets: Sequence[Dataset], workdir: Pat
     said = names if len(set(names.values())) == len(names) else sweep.labels(list(cells))
     widest = max(map(len, said.values()))
     heads = ("runs", 5), ("steps", 11), ("epochs", 7), ("parameters", 12), ("GMACs", 7), ("GiB/device", 11)
-    heads += ("images/s", 9), ("TFLOP/s", 8)
+    heads += ("images/s", 9), ("MiB/s", 7), ("TFLOP/s", 8)
     lines = [f"{'model':<{widest}}" + "".join(f" {head:>{width}}" for head, width in heads)]
     for config, members in cells.items():
         dataset = of[next(one for one in configs if config_lib.change(one, "seed", 0) == config)]
@@ -81,17 +83,38 @@ def counted(configs: Sequence[Config], datasets: Sequence[Dataset], workdir: Pat
         lines.append(
             f"{said[config]:<{widest}} {len(members):>5} {config.steps:>11,} "
             f"{config.steps * config.batch_size / dataset.count('train'):>7.1f} {parameters:>12,} {macs / 1e9:>7.3f} "
-            f"{memory / GIBIBYTE:>11.2f} {rate:>9,.0f} {6 * macs * rate / 1e12:>8.1f}"
+            f"{memory / GIBIBYTE:>11.2f} {rate:>9,.0f} "
+            f"{rate * bytes_each(dataset) / MEBIBYTE:>7,.1f} {6 * macs * rate / 1e12:>8.1f}"
         )
     lines.append(
-        f"{len(layout.devices)} devices, {layout.accumulate} parts of a batch; images/s and TFLOP/s are what it takes "
-        f"to finish one run in {hours:g} hours; nothing was trained, timed or read"
+        f"{len(layout.devices)} devices, {layout.accumulate} parts of a batch; images/s, MiB/s of encoded images and "
+        f"TFLOP/s are what it takes to finish one run in {hours:g} hours; nothing was trained or timed"
     )
     return "\n".join(lines)
 
 
+def bytes_each(dataset: Dataset) -> float:
+    """The mean size of an encoded training image, from the table of known sets or from some of them."""
+    images: Any = dataset.splits["train"]
+    if isinstance(images, known.Absent):
+        return images.bytes_each
+    some = range(0, len(images), max(1, len(images) // SAMPLE))
+    return sum(len(images.read(index)[0]) for index in some) / len(some)
+
+
 def kept_bytes(task: Task, variables: Any, config: Config, dataset: Dataset, examples: int) -> int:
-    """What the backward pass of so many examples keeps of the forward pass, in bytes."""
+    """What the backward pass of so many examples keeps of the forward pass, in bytes, parameters apart.
+
+    It is what so many more examples would add: whatever does not grow with them is the parameters themselves, which
+    the backward pass reads where they are.
+    """
+    return residual_bytes(task, variables, config, dataset, 2 * examples) - residual_bytes(
+        task, variables, config, dataset, examples
+    )
+
+
+def residual_bytes(task: Task, variables: Any, config: Config, dataset: Dataset, examples: int) -> int:
+    """All that the backward pass of so many examples needs, in bytes, parameters among it."""
     batch: dict[str, Any] = {
         name: jax.ShapeDtypeStruct((examples, *field.shape[1:]), field.dtype)
         for name, field in feed.shapes(dataset, config).items()

@@ -1,8 +1,10 @@
 """Repeats steps of a run, and compares them with what it recorded: nothing in its folder is touched."""
 
+import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -26,25 +28,37 @@ class Verdict(NamedTuple):
       equal: how many of their losses are equal bit for bit.
       first_difference: the first step whose loss differs, or None.
       largest_difference: of the losses, relative.
-      checkpoints: of each kept checkpoint among the steps, whether all its bits are equal.
+      evaluations: of each recorded evaluation among the steps, the largest difference of a loss, relative.
+      checkpoints: of each kept checkpoint among the steps, how far its variables and momentum are from ours, relative.
       environment: in what this machine and call differ from the run's, a line each.
+
+    A difference is None where all bits are equal: 0.0 is of numbers that differ in what it does not look at.
     """
 
     steps: tuple[int, int]
     equal: int
     first_difference: int | None
     largest_difference: float
-    checkpoints: dict[int, bool]
+    evaluations: dict[int, float | None]
+    checkpoints: dict[int, float | None]
     environment: tuple[str, ...]
 
     @property
-    def passed(self) -> bool:
-        """Whether all bits are equal, or in another environment all but rounding."""
-        return self.first_difference is None and all(self.checkpoints.values()) or self.to_rounding
+    def exact(self) -> bool:
+        """Whether all bits are equal."""
+        others = {*self.evaluations.values(), *self.checkpoints.values()}
+        return self.first_difference is None and others <= {None}
 
     @property
     def to_rounding(self) -> bool:
-        return bool(self.environment) and self.largest_difference <= ROUNDING
+        """Whether all is equal but for rounding, which another environment explains."""
+        others = [*self.evaluations.values(), *self.checkpoints.values()]
+        largest = max(self.largest_difference, *(other or 0.0 for other in others), 0.0)
+        return bool(self.environment) and largest <= ROUNDING
+
+    @property
+    def passed(self) -> bool:
+        return self.exact or self.to_rounding
 
     def __str__(self) -> str:
         first, last = self.steps
@@ -55,11 +69,11 @@ class Verdict(NamedTuple):
                 f"the first that differs is step {self.first_difference}'s; the largest difference is "
                 f"{self.largest_difference:.1e}, relative"
             )
-        lines += [
-            f"checkpoint {step}: {'equal bit for bit' if e else 'differs'}" for step, e in self.checkpoints.items()
-        ]
-        exact = self.first_difference is None and all(self.checkpoints.values())
-        lines.append("EQUAL" if exact else "EQUAL TO ROUNDING" if self.to_rounding else "DIFFERENT")
+        for what, differences in (("evaluation at step", self.evaluations), ("checkpoint", self.checkpoints)):
+            for step, difference in differences.items():
+                said = "equal bit for bit" if difference is None else f"differs by {difference:.1e}, relative"
+                lines.append(f"{what} {step}: {said}")
+        lines.append("EQUAL" if self.exact else "EQUAL TO ROUNDING" if self.to_rounding else "DIFFERENT")
         return "\n".join(lines)
 
 
@@ -90,27 +104,68 @@ def verify(
         state = checkpoint(run.folder, start, state)
     state, resident = devices.replicate(layout, state), feed.on_devices(dataset, layout)["train"]
     key, batches = loop.run_key(config, layout), feed.training(dataset, config, layout, start)
-    kept, equal, losses = digests(run.folder), {}, []
+    kept, lines = digests(run.folder), {line["step"]: line for line in run.metrics}
+    losses, evaluations, checkpoints = [], {}, {}
     bar = tqdm(range(start + 1, start + len(recorded) + 1), "repeating", unit="step", disable=not progress)
     for taken, batch in zip(bar, batches, strict=False):
         state, loss = program.train_step(state, resident, devices.shard(layout, batch), key)
         losses.append(np.float32(loss))
         if taken in config.evaluated_steps:
+            if taken in lines:
+                others = sorted(dataset.splits.keys() - {"train"})
+                means = {one: loop.evaluate_split(program, dataset, one, config, layout, state) for one in others}
+                line = loop.metrics_line(config, dataset.count("train"), state, taken, means)
+                evaluations[taken] = line_difference(line, lines[taken])
             state = state.replace(sums=devices.replicate(layout, no_sums()))
         if taken in kept:
-            equal[taken] = digest(state) == kept[taken]
+            checkpoints[taken] = None if digest(state) == kept[taken] else distance(run.folder, taken, state)
     batches.close()
     ours = np.asarray(losses, np.float32)
-    same = ours.view(np.uint32) == recorded.view(np.uint32)
-    different = np.flatnonzero(~same)
+    different = np.flatnonzero(ours.view(np.uint32) != recorded.view(np.uint32))
     return Verdict(
         (start + 1, start + len(recorded)),
-        int(same.sum()),
+        len(recorded) - len(different),
         start + 1 + int(different[0]) if len(different) else None,
-        float(np.max(np.abs(ours / recorded - 1), initial=0.0)),
-        equal,
+        max((relative(float(ours[step]), float(recorded[step])) for step in different), default=0.0),
+        evaluations,
+        checkpoints,
         tuple(environment(run, dataset, layout)),
     )
+
+
+def relative(ours: float, theirs: float) -> float:
+    """Their distance as a part of the second's size; infinite where one is not finite, or the second is 0."""
+    if ours == theirs:
+        return 0.0
+    part = abs(ours - theirs) / abs(theirs) if theirs else math.inf
+    return part if math.isfinite(part) else math.inf
+
+
+def line_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float | None:
+    """The largest relative difference of two lines of metrics.jsonl, None where they say the very same.
+
+    Errors do not count: an image between two classes changes sides by rounding. Losses tell as much.
+    """
+    ours, theirs = record.finite(ours), {name: value for name, value in theirs.items() if name != "step"}
+    if ours == theirs:
+        return None
+    names = [name for name in ours.keys() | theirs.keys() if not name.endswith("_error")]
+    values = [[math.inf if (value := line.get(name)) is None else value for line in (ours, theirs)] for name in names]
+    return max(relative(*pair) for pair in values)
+
+
+def distance(folder: Path, step: int, state: TrainState) -> float:
+    """How far all that a kept checkpoint's steps have made is from ours, relative; infinite where it is damaged."""
+    try:
+        kept = checkpoint(folder, step, state)
+    except RecordError:
+        return math.inf
+    theirs, ours = (
+        [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(jax.device_get((one.variables, one.opt_state)))]
+        for one in (kept, state)
+    )
+    apart = sum(float(np.square(a - b).sum()) for a, b in zip(ours, theirs, strict=True))
+    return math.sqrt(apart / sum(float(np.square(leaf).sum()) for leaf in theirs))
 
 
 def digests(folder: Path) -> dict[int, str]:

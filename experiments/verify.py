@@ -3,8 +3,8 @@
     ./launch.sh verify --run=runs/train/NAME --steps=20               # its first steps
     ./launch.sh verify --run=runs/train/NAME --steps=20 --from=400    # those after a checkpoint that it keeps
 
-EQUAL and exit status 0 where all losses are equal, and every checkpoint among the steps; EQUAL TO ROUNDING and 0 where
-devices or versions are others than the run's, which is said; else DIFFERENT and 1.
+EQUAL and exit status 0 where all losses are equal, and every evaluation and checkpoint among the steps; EQUAL TO
+ROUNDING and 0 where devices or versions are others than the run's, which is said; else DIFFERENT and 1.
 """
 
 from pathlib import Path
@@ -29,6 +29,8 @@ flags.DEFINE_integer("from", 0, "The step of a checkpoint that the run keeps; 0 
 def main() -> int:
     run = record.read_run(launcher.path(FLAGS.run))
     own, about = config.from_dict(run.config), run.manifest
+    if "accumulate" not in about:
+        raise record.RecordError(f"{run.folder / 'manifest.json'} is missing, or of a version without verify")
     data_dir = FLAGS.data_dir or about.get("data_dir")
     dataset = load_for(
         own, data_dir and str(Path(data_dir).expanduser()), False, bool(about["dataset"].get("left_out"))

@@ -1,5 +1,7 @@
 """What `doctor` finds here, and what it finds wrong."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +13,11 @@ from tests.test_stream import folder as folder  # noqa: F401  (a fixture)
 
 def found(data_dir):
     return {finding.what: finding for finding in doctor.examine(str(data_dir))}
+
+
+def page(data_dir, **environment):
+    command = [sys.executable, "-m", "experiments.doctor", f"--data_dir={data_dir}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=os.environ | environment)
 
 
 def test_this_machine(digits_dir, monkeypatch):
@@ -32,12 +39,37 @@ def test_image_folders_are_found_and_looked_through(folder, tmp_path):  # noqa: 
     assert half.state == "BROKEN" and "has no images to test on" in half.said
 
 
-def test_a_package_of_another_version_is_broken(monkeypatch):
-    monkeypatch.setattr(
-        doctor.metadata, "requires", lambda _: ["numpy<2", "nosuchpackage>1", "torch>1; extra == 'bench'"]
-    )
-    states = {finding.what: finding.state for finding in doctor.packages()}
-    assert states == {"versions": "OK", "numpy": "BROKEN", "nosuchpackage": "BROKEN"}
+def test_a_package_of_another_version_is_broken(tmp_path):
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text('[project]\nrequires-python = "<3"\ndependencies = ["numpy<2", "nosuchpackage>1", "jax>=0.4"]')
+    states = {finding.what: finding.state for finding in doctor.packages(pyproject)}
+    assert states == {"versions": "OK", "python": "BROKEN", "numpy": "BROKEN", "nosuchpackage": "BROKEN"}
+    assert [finding.state for finding in doctor.packages()] == ["OK"]  # what is installed here is what we ask for
+
+
+def test_a_device_that_does_not_start_is_broken_and_the_rest_is_examined(digits_dir):
+    """An accelerator is asked for where there is none, as where its driver is missing."""
+    done = page(digits_dir, JAX_PLATFORMS="cuda")
+    assert done.returncode == 1, done.stderr
+    broken = [line for line in done.stdout.splitlines() if line.startswith("BROKEN")]
+    assert len(broken) == 1 and "devices" in broken[0] and "cuda" in broken[0] and "JAX_PLATFORMS=cpu" in broken[0]
+    assert "MISSING  imagenet2012" in done.stdout
+
+
+def test_damaged_sets_are_broken_and_named(digits_dir, tmp_path):
+    shutil.copytree(digits_dir, tmp_path, dirs_exist_ok=True)
+    (shard,) = tmp_path.glob("digits/*/*train*.array_record*")
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    other = tmp_path / "cifar10" / "3.0.2"
+    other.mkdir(parents=True)
+    (other / "dataset_info.json").write_text("{no json")
+    (tmp_path / "of_something_else").mkdir()
+    findings = found(tmp_path)
+    assert findings["digits"].state == "BROKEN" and f"data file {shard} is damaged" in findings["digits"].said
+    assert findings["cifar10"].state == "BROKEN" and "dataset_info.json" in findings["cifar10"].said
+    assert "of_something_else" not in findings
+    shard.unlink()
+    assert f"data file {shard} is missing" in found(tmp_path)["digits"].said
 
 
 @pytest.mark.parametrize(("free", "state"), [(2**20, "BROKEN"), (2**30, "SLOW"), (2**40, "OK")])
@@ -48,7 +80,6 @@ def test_little_room_is_told(tmp_path, monkeypatch, free, state):
 
 
 def test_the_page_ends_well(digits_dir):
-    command = [sys.executable, "-m", "experiments.doctor", f"--data_dir={digits_dir}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    done = page(digits_dir)
     assert done.returncode == 0, done.stderr
     assert "MISSING  imagenet2012" in done.stdout

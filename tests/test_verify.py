@@ -5,9 +5,13 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
+from cnn_jax import verify
+from cnn_jax.models import build
 from tests.test_resume import FLAGS, STEPS
 
 
@@ -31,10 +35,15 @@ def test_a_run_repeats_itself_bit_for_bit(run):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     done = page("verify", f"--run={run}", "--steps=20")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["steps 1 to 20: 20 of 20 losses are equal bit for bit", "EQUAL"]
+    assert done.stdout.splitlines() == [
+        "steps 1 to 20: 20 of 20 losses are equal bit for bit",
+        *(f"evaluation at step {step}: equal bit for bit" for step in (7, 14, 20)),
+        "EQUAL",
+    ]
     done = page("verify", f"--run={run}", f"--from={STEPS - 1}")
     assert done.stdout.splitlines() == [
         f"steps {STEPS} to {STEPS}: 1 of 1 losses are equal bit for bit",
+        f"evaluation at step {STEPS}: equal bit for bit",
         f"checkpoint {STEPS}: equal bit for bit",
         "EQUAL",
     ]
@@ -60,6 +69,36 @@ def test_what_is_not_what_was_recorded_is_found(run, tmp_path):
     assert done.stdout.endswith("DIFFERENT\n")
 
 
+def test_evaluations_and_checkpoints_that_differ_are_found(run, tmp_path):
+    """Also where versions are others than the run's, which explain rounding and no more."""
+    changed = tmp_path / "run"
+    shutil.copytree(run, changed)
+    lines = [json.loads(line) for line in (changed / "metrics.jsonl").read_text().splitlines()]
+    lines[-1]["test_loss"] *= 1.01
+    (changed / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    manifest = json.loads((changed / "manifest.json").read_text())
+    manifest["versions"]["jax"] = "0.0.1"
+    (changed / "manifest.json").write_text(json.dumps(manifest))
+    flags = [f"--run={changed}", f"--from={STEPS - 1}"]
+    done = page("verify", *flags)
+    assert done.returncode == 1 and done.stdout.endswith("DIFFERENT\n")
+    assert "differs from the run: versions jax: 0.0.1 there, 0." in done.stdout
+    assert f"evaluation at step {STEPS}: differs by 9.9e-03, relative" in done.stdout
+    shutil.copy(run / "metrics.jsonl", changed)
+    meta = changed / "checkpoints" / str(STEPS) / "meta" / "metadata"
+    meta.write_text(meta.read_text().replace(json.loads(meta.read_text())["digest"], "0" * 32))
+    done = page("verify", *flags)
+    assert done.returncode == 1 and f"checkpoint {STEPS}: differs by inf, relative" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [(1.0, 1.0, 0.0), (1.0, 2.0, 0.5), (1.0, 0.0, np.inf), (np.nan, 1.0, np.inf), (1.0, np.inf, np.inf)],
+)
+def test_relative_differences(ours, theirs, expected):
+    assert verify.relative(ours, theirs) == expected
+
+
 def test_the_manifest_says_what_ran_it(run, digits_dir):
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["data_dir"] == str(digits_dir) and manifest["command"].startswith("./launch.sh train --noprogress")
@@ -78,11 +117,36 @@ def test_deterministic_is_recorded(digits_dir, tmp_path):
     assert "--xla_gpu_deterministic_ops=true" in manifest["environment"]["XLA_FLAGS"]
 
 
+MAX_POOLING = ["lenet5_full", "alexnet", "vgg11", "googlenet", "googlenet_tv", "resnet18", "squeezenet1_1"]
+
+
+@pytest.mark.parametrize("name", MAX_POOLING)
+def test_no_network_needs_what_xla_cannot_compute_deterministically(name):
+    """select-and-scatter, the gradient of XLA's own max-pooling: with --deterministic a GPU refuses to compile it
+    (https://github.com/google/flax/issues/4233)."""
+    model = build(name)
+    image = jax.ShapeDtypeStruct((2, model.image_size, model.image_size, 1 if name == "lenet5_full" else 3), np.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+
+    def backward(function, *arguments):
+        return str(jax.make_jaxpr(jax.grad(lambda *a: function(*a).sum(), argnums=range(len(arguments))))(*arguments))
+
+    def logits(params, image):
+        return model.apply({**variables, "params": params}, image)[0]
+
+    assert "select_and" in backward(lambda image: nn.max_pool(image, (2, 2)), image)
+    assert "select_and" not in backward(logits, variables["params"], image)
+
+
 def test_what_cannot_be_verified_is_said(run, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(run, bare)
+    (bare / "manifest.json").unlink()
     for flags, said in (
         ([f"--run={run}", "--from=3"], f"keeps no checkpoint of step 3; it keeps {STEPS - 1}, {STEPS}"),
         ([f"--run={run}", f"--from={STEPS}"], f"recorded no loss after step {STEPS}"),
         ([f"--run={tmp_path}"], "is not a run folder"),
+        ([f"--run={bare}"], "manifest.json is missing"),
     ):
         done = page("verify", *flags)
         assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1

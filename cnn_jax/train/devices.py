@@ -80,7 +80,8 @@ def available() -> int:
 
 def make_deterministic() -> None:
     """Has XLA compute the same bits each time, at some cost on GPUs; called before anything asks for a device."""
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
+    if not deterministic():
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
 
 
 def deterministic() -> bool:

@@ -118,6 +118,15 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
         return folder.conclude(run.evaluate(state, "train"), {"parameters": parameters} | task.facts())
 
 
+def evaluate_split(
+    program: Program, dataset: Dataset, split: str, config: Config, layout: Layout, state: TrainState, workers: int = 0
+) -> dict[str, float]:
+    """The exact means over a split."""
+    batches = feed.evaluation(dataset, split, config, layout, workers)
+    resident = feed.on_devices(dataset, layout)[split]
+    return evaluate(layout, program.evaluate_step, state.variables, resident, batches)
+
+
 class Training(NamedTuple):
     """What the loop needs at every step."""
 
@@ -131,10 +140,10 @@ class Training(NamedTuple):
 
     def evaluate(self, state: TrainState, split: str) -> dict[str, float]:
         """The exact means over a split."""
-        layout, workers = self.options.layout, self.options.decode_workers
-        batches = feed.evaluation(self.dataset, split, self.config, layout, workers)
-        resident = feed.on_devices(self.dataset, layout)[split]
-        return evaluate(layout, self.program.evaluate_step, state.variables, resident, batches)
+        options = self.options
+        return evaluate_split(
+            self.program, self.dataset, split, self.config, options.layout, state, options.decode_workers
+        )
 
 
 def train(run: Training, state: TrainState, start: int) -> TrainState:
@@ -177,15 +186,23 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
 def record_metrics(run: Training, state: TrainState, taken: int) -> tuple[TrainState, bool]:
     """Evaluates and records; returns the state with the training sums anew, and whether training stops early."""
     run.folder.tell("evaluating", taken)
-    rate = optimizer.learning_rate(run.config.optim, run.config.steps, taken - 1)
-    epoch = taken * run.config.batch_size / run.dataset.count("train")
-    line: dict[str, Any] = {"epoch": epoch, "learning_rate": rate}
-    line |= {f"train_{name}": value for name, value in means(state.sums).items()}
-    for split in sorted(run.dataset.splits.keys() - {"train"}):
-        line |= {f"{split}_{name}": value for name, value in sorted(run.evaluate(state, split).items())}
+    evaluated = {split: run.evaluate(state, split) for split in sorted(run.dataset.splits.keys() - {"train"})}
+    line = metrics_line(run.config, run.dataset.count("train"), state, taken, evaluated)
     over = run.folder.evaluated_at(taken, line)
     run.folder.tell("training", taken, line["train_error"])
     return state.replace(sums=devices.replicate(run.options.layout, no_sums())), over
+
+
+def metrics_line(
+    config: Config, examples: int, state: TrainState, taken: int, evaluated: dict[str, dict[str, float]]
+) -> dict[str, Any]:
+    """What metrics.jsonl holds of a step beside its number: the training sums since the last, and the other splits'."""
+    rate = optimizer.learning_rate(config.optim, config.steps, taken - 1)
+    line: dict[str, Any] = {"epoch": taken * config.batch_size / examples, "learning_rate": rate}
+    line |= {f"train_{name}": value for name, value in means(state.sums).items()}
+    for split, values in evaluated.items():
+        line |= {f"{split}_{name}": value for name, value in sorted(values.items())}
+    return line
 
 
 def check_finite(run: Training, state: TrainState) -> None:
