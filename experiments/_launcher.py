@@ -11,6 +11,7 @@ from absl import app, flags, logging
 from cnn_jax.benchmark.turns import BenchmarkError
 from cnn_jax.config import ConfigError
 from cnn_jax.data import DataError
+from cnn_jax.runner import local
 from cnn_jax.train.devices import make_deterministic
 from cnn_jax.train.loop import TrainingError
 from cnn_jax.train.record import RecordError
@@ -35,7 +36,7 @@ def launch(main: Callable[[], int | None]) -> None:
             if "deterministic" in FLAGS and FLAGS.deterministic:
                 make_deterministic()
             if _processes.wanted():
-                return _processes.run_local(FLAGS.processes)
+                return local.run(FLAGS.processes)
             _processes.join()
             return main()
         except (BenchmarkError, ConfigError, DataError, RecordError, TrainingError, WeightsError) as error:

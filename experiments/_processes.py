@@ -1,128 +1,36 @@
-"""The processes of one run: those that `--processes` starts on this machine, and joining those that others started."""
+"""What the flags of `_devices` say of a run's processes: start them here, or be one of those that others started."""
 
 import os
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
-import threading
-import time
-from typing import IO, Any
 
 from absl import flags
 
 from cnn_jax.config import ConfigError
+from cnn_jax.runner import local
 from cnn_jax.train import processes
-from cnn_jax.train.signals import stop_signals
 
 FLAGS = flags.FLAGS
-PLACE = "CNN_JAX_PROCESS"  # tells a process that --processes started the address of the first, and its own number
-SAVE_SECONDS = 60.0  # in which a run whose parent is gone can save
-GRACE_SECONDS = 20.0  # in which the others may end by themselves, once one of them has ended with an error
 
 
 def wanted() -> bool:
-    """Whether this command is to start local processes, and is not one of them."""
-    return "processes" in FLAGS and FLAGS.processes > 1 and PLACE not in os.environ
+    """Whether this command is to start local processes, and is not one of them. Raises ConfigError."""
+    if "processes" not in FLAGS or FLAGS.processes == 1 or local.PLACE in os.environ:
+        return False
+    if FLAGS.distributed or FLAGS.coordinator_address:
+        raise ConfigError("--processes starts all of a run's processes here; leave --distributed and the address out")
+    return True
 
 
 def join() -> None:
     """Makes this process one of its run's, where there are several; the first alone prints. Raises ConfigError."""
     if "processes" not in FLAGS:
         return
-    place = FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id
-    if PLACE in os.environ:
-        threading.Thread(target=end_with_parent, daemon=True).start()
-        address, index = os.environ[PLACE].split()
-        place = address, FLAGS.processes, int(index)
-    elif not FLAGS.distributed and all(value is None for value in place):
+    address, count, index = FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id
+    place = local.place()
+    if place:
+        (address, index), count = place, FLAGS.processes
+    elif not FLAGS.distributed and (address, count, index) == (None, None, None):
         return
-    processes.initialize(*place)
+    processes.initialize(address, count, index)
     if not processes.leader():
         sys.stdout = open(os.devnull, "w")
-
-
-def end_with_parent() -> None:
-    """Waits for the end of standard input, which the parent holds open: then there is none any more."""
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(SAVE_SECONDS)  # it may be waiting for another process, which is gone too
-    os._exit(128 + signal.SIGTERM)
-
-
-def run_local(count: int) -> int:
-    """Runs this command in `count` processes of one run; returns the exit status of the first that had an error."""
-    if FLAGS.distributed or FLAGS.coordinator_address:
-        raise ConfigError("--processes starts all of a run's processes here; leave --distributed and the address out")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    with stop_signals() as signals, tempfile.TemporaryFile("w+") as errors:
-        children = [start(address, index, errors) for index in range(count)]
-        output = threading.Thread(target=pass_on, args=(children[0].stdout,))
-        output.start()
-        try:
-            first = wait(children, signals)
-        finally:
-            stop(children)
-        output.join()
-        if first is None or signals:
-            return children[0].returncode if children[0].returncode >= 0 else 128 - children[0].returncode
-        index, status = first
-        if index > 0 and status > 0:  # the first has said for itself what it has to say
-            errors.seek(0)
-            sys.stderr.write(errors.read())
-        if status < 0:
-            name = signal.Signals(-status).name
-            print(f"process {index} of {count} was ended by {name}; the same command continues", file=sys.stderr)
-        return status if status > 0 else 128 - status
-
-
-def start(address: str, index: int, errors: IO[str]) -> "subprocess.Popen[str]":
-    """This command again, as one of the run's processes; Ctrl-C reaches it by way of this one."""
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE}
-    if index > 0:
-        streams = {"stdout": subprocess.DEVNULL, "stderr": errors}
-    return subprocess.Popen(
-        [sys.executable, *sys.orig_argv[1:]],
-        env=os.environ | {PLACE: f"{address} {index}"},
-        stdin=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **streams,
-    )
-
-
-def pass_on(lines: IO[str]) -> None:
-    """Prints what the first process prints, but for Gloo's word on each of its connections."""
-    for line in lines:
-        if not line.startswith("[Gloo]"):
-            print(line, end="", flush=True)
-
-
-def wait(children: "list[subprocess.Popen[str]]", signals: list[int]) -> tuple[int, int] | None:
-    """Waits until all have ended, or one with an error and the others not soon after: its `(index, status)`."""
-    told, first, since = False, None, 0.0
-    while any(child.poll() is None for child in children):
-        if signals and not told:
-            told = True
-            for child in children:
-                child.terminate()
-        ended = {index: child.returncode for index, child in enumerate(children) if child.poll()}
-        if ended and first is None:
-            first, since = next(iter(ended.items())), time.monotonic()
-        if first is not None and time.monotonic() - since > GRACE_SECONDS:
-            break
-        time.sleep(0.05)
-    ended = ((index, child.returncode) for index, child in enumerate(children) if child.returncode)
-    return first or next(ended, None)
-
-
-def stop(children: "list[subprocess.Popen[str]]") -> None:
-    """Ends those that still run: one that waits for a process that is gone never ends by itself."""
-    for child in children:
-        child.kill()
-    for child in children:
-        child.wait()

@@ -12,9 +12,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from cnn_jax import data  # noqa: E402
+from tests import killed  # noqa: E402
+from tests.pictures import picture  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -30,6 +33,28 @@ def digits_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def digits(digits_dir):
     return data.load("digits", digits_dir)
+
+
+@pytest.fixture(scope="session")
+def insects_dir(tmp_path_factory):
+    """A data folder with an image folder of three classes, each with 11 images to train on and 3 to test on."""
+    root, draw = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split, count in (("train", 11), ("val", 3)):
+        for one in ("ant", "bee", "cow"):
+            place = root / "insects" / split / one
+            place.mkdir(parents=True)
+            for number in range(count):
+                image = picture(draw, int(draw.integers(30, 90)), int(draw.integers(30, 90)))
+                image.save(place / f"{number:02}.{'JPEG' if number % 2 else 'png'}", quality=95)
+    return root
+
+
+@pytest.fixture(scope="session")
+def undisturbed(digits_dir, tmp_path_factory):
+    """What the small run of `killed` leaves where nothing happens to it."""
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    killed.run(digits_dir, workdir)
+    return killed.ends(workdir)
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,33 @@
-"""The same runs on every layout of devices and processes, and each resumed on every other: the work of test_layouts.
+"""The same runs on every layout of devices and processes, and begun on one and resumed on others.
 
-    python -m tests.layouts FOLDER DATA_DIR [ADDRESS INDEX]
+    .venv/bin/python -m tests.layouts --output=experiments/results/layouts         # all pairs, and their table
 
-On its own it is the layouts of four devices in one process; with an address and an index, of two devices in each of
-two. Both are started together, and each resumes what the other has left half-way.
+Three processes at a time: one has the layouts of up to four devices, two those of two devices in each. Each resumes what
+the others have left half-way.
 """
 
+import itertools
+import json
+import os
+import shlex
 import shutil
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import jax
+import numpy as np
+from absl import app, flags
 
 from cnn_jax import classification, data, presets
-from cnn_jax.config import override
+from cnn_jax.config import from_dict, override
 from cnn_jax.train import devices, loop, processes
+from cnn_jax.train.checkpoint import Checkpoints
+from cnn_jax.train.record import read_losses, write_atomically
 from cnn_jax.train.signals import Stopped
 
 STEPS, HALF = 12, 5
@@ -29,6 +40,14 @@ ONE_PROCESS = {
 }
 TWO_PROCESSES = {"2 processes of 2, jit": ("jit", 2, 1), "2 processes of 2, pmap": ("pmap", 2, 1)}
 LAYOUTS = ONE_PROCESS | TWO_PROCESSES
+ALL_PAIRS = tuple(itertools.product(LAYOUTS, LAYOUTS))
+SOME_PAIRS = tuple(
+    (begun, name) for begun, name in ALL_PAIRS if list(LAYOUTS).index(begun) % 3 == list(LAYOUTS).index(name) % 3
+)
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("output", None, "Where the table of all pairs goes.")
+flags.DEFINE_list("process", None, "Be one of the processes: a folder, the data folder, SOME or ALL, [address, index].")
 
 
 class AfterHalf(list):
@@ -62,7 +81,9 @@ def run(name, batch_norm, folder, dataset, signals=()):
         return loop.fit(task, complete, dataset, folder, options)
 
 
-def main(folder, data_dir, address=None, index=None):
+def process(folder, data_dir, pairs, address=None, index=None):
+    """The work of one of the three processes."""
+    jax.config.update("jax_numpy_rank_promotion", "raise")
     if address:
         processes.initialize(address, 2, int(index))
     own = TWO_PROCESSES if address else ONE_PROCESS
@@ -76,8 +97,8 @@ def main(folder, data_dir, address=None, index=None):
             run(name, BATCH_NORM[0], folder / name / "half", dataset, AfterHalf([signal.SIGTERM]))
         except Stopped:
             processes.from_leader(lambda name=name: (folder / name / "is half").touch())
-    for name in own:
-        for begun in LAYOUTS:
+    for begun, name in ALL_PAIRS if pairs == "ALL" else SOME_PAIRS:
+        if name in own:
             source, target = folder / begun / "half", folder / begun / f"half, then {name}"
             processes.from_leader(lambda source=source, target=target: copy(source, target))
             run(name, BATCH_NORM[0], target, dataset)
@@ -92,6 +113,76 @@ def copy(source, target):
     shutil.copytree(source, target)
 
 
+def run_all(folder, data_dir, pairs):
+    """Has the three processes run, and each pair (begun on, resumed on) of SOME or ALL, in the folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    called = [call(4, folder, data_dir, pairs), *(call(2, folder, data_dir, pairs, address, i) for i in range(2))]
+    try:
+        for own, said in called:
+            status = own.wait(timeout=600)
+            said.seek(0)
+            assert status == 0, said.read()
+    finally:
+        for own, said in called:
+            own.kill()
+            own.wait()
+            said.close()
+
+
+def call(devices, *arguments):
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
+    command = [sys.executable, "-m", "tests.layouts", f"--process={','.join(map(str, arguments))}"]
+    said = tempfile.TemporaryFile("w+")
+    return subprocess.Popen(command, env=environment, stdout=said, stderr=said), said
+
+
+def parameters(folder):
+    config = from_dict(json.loads((folder / "config.json").read_text()))
+    with Checkpoints(folder, config) as checkpoints:
+        state = checkpoints.manager.restore(STEPS)["state"]
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state["params"])])
+
+
+def largest_difference(one, other):
+    """Of the parameters, and of the losses relative to themselves."""
+    losses = read_losses(one), read_losses(other)
+    assert len(losses[0]) == len(losses[1]) == STEPS
+    return max(np.abs(parameters(one) - parameters(other)).max(), np.abs(losses[0] / losses[1] - 1).max())
+
+
+def tables(folder):
+    """Largest differences from one device, of the layouts and of the pairs."""
+    norms = ["| | batch norm in groups of 8 | global |", "|---|---|---|"]
+    for name in LAYOUTS:
+        against = [(folder / "1 device" / b, folder / name / b) if possible(name, b) else None for b in BATCH_NORM]
+        cells = [f"{largest_difference(*both):.1e}" if both else "refused" for both in against]
+        norms.append(f"| {' | '.join([name, *cells])} |")
+    pairs = [f"| begun on, resumed on | {' | '.join(LAYOUTS)} |", "|---" * (len(LAYOUTS) + 1) + "|"]
+    reference = folder / "1 device" / BATCH_NORM[0]
+    for begun in LAYOUTS:
+        ends = [largest_difference(reference, folder / begun / f"half, then {name}") for name in LAYOUTS]
+        pairs.append(f"| {' | '.join([begun, *(f'{end:.1e}' for end in ends)])} |")
+    return "\n".join(norms), "\n".join(pairs)
+
+
+def main(_):
+    if FLAGS.process:
+        folder, *arguments = FLAGS.process
+        return process(Path(folder), *arguments)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data.load("digits", folder / "data")
+        run_all(folder, folder / "data", "ALL")
+        norms, pairs = tables(folder)
+    command = shlex.join([".venv/bin/python", "-m", "tests.layouts", *sys.argv[1:]])
+    text = f"`{command}`\n\nThe largest difference from the run on one device.\n\n{norms}\n\n{pairs}\n"
+    print(text)
+    if FLAGS.output:
+        Path(FLAGS.output).mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(FLAGS.output) / "layouts.md", text)
+
+
 if __name__ == "__main__":
-    jax.config.update("jax_numpy_rank_promotion", "raise")
-    main(Path(sys.argv[1]), *sys.argv[2:])
+    app.run(main)

@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from cnn_jax import doctor
-from tests.test_stream import folder as folder  # noqa: F401  (a fixture)
 
 
 def found(data_dir):
@@ -32,8 +31,8 @@ def test_this_machine(digits_dir, monkeypatch):
     assert findings["compiled programs"].state == "SLOW"
 
 
-def test_image_folders_are_found_and_looked_through(folder, tmp_path):  # noqa: F811
-    assert "3 classes, train 33, test 9" in found(folder)["insects"].said
+def test_image_folders_are_found_and_looked_through(insects_dir, tmp_path):
+    assert "3 classes, train 33, test 9" in found(insects_dir)["insects"].said
     (tmp_path / "half" / "train" / "cat").mkdir(parents=True)
     half = found(tmp_path)["half"]
     assert half.state == "BROKEN" and "has no images to test on" in half.said

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.test_resume import STEPS, command, ends, interrupt, reached, run, undisturbed  # noqa: F401  (a fixture)
+from tests.killed import STEPS, command, ends, interrupt, reached, run
 
 
 def attempt(data_dir, workdir, *flags, limits=()):
@@ -48,7 +48,7 @@ def mounted(tmp_path):
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_a_full_disk(digits_dir, mounted, undisturbed):  # noqa: F811
+def test_a_full_disk(digits_dir, mounted, undisturbed):
     disk = mounted(400 * 1024)
     status, stderr = attempt(digits_dir, disk, "--checkpoint_seconds=0")
     assert_one_line(status, stderr, "cannot write", "No space left on device", "the same command continues")
@@ -57,14 +57,14 @@ def test_a_full_disk(digits_dir, mounted, undisturbed):  # noqa: F811
     assert ends(disk) == undisturbed
 
 
-def test_a_file_that_may_not_grow(digits_dir, tmp_path, undisturbed):  # noqa: F811
+def test_a_file_that_may_not_grow(digits_dir, tmp_path, undisturbed):
     status, stderr = attempt(digits_dir, tmp_path, limits=["-f 2"])
     assert_one_line(status, stderr, "cannot write", "the same command continues")
     run(digits_dir, tmp_path)
     assert ends(tmp_path) == undisturbed
 
 
-def test_a_folder_turned_read_only(digits_dir, tmp_path, undisturbed):  # noqa: F811
+def test_a_folder_turned_read_only(digits_dir, tmp_path, undisturbed):
     folder, before = tmp_path / "run", interrupt(digits_dir, tmp_path, signal.SIGTERM, reached(5))
     assert before[0] == 128 + signal.SIGTERM
     places = [folder, folder / "checkpoints"]  # to root the mode of a folder means nothing, that it is immutable does
@@ -94,14 +94,14 @@ def copy(stopped, tmp_path):
     return tmp_path
 
 
-def test_checkpoints_deleted(digits_dir, copy, undisturbed):  # noqa: F811
+def test_checkpoints_deleted(digits_dir, copy, undisturbed):
     """It begins anew: what it recorded before is not of the run that is made now."""
     shutil.rmtree(copy / "run" / "checkpoints")
     run(digits_dir, copy)
     assert ends(copy) == undisturbed
 
 
-def test_a_file_of_the_newest_checkpoint_deleted(digits_dir, copy, undisturbed):  # noqa: F811
+def test_a_file_of_the_newest_checkpoint_deleted(digits_dir, copy, undisturbed):
     checkpoints = copy / "run" / "checkpoints"
     newest = max(checkpoints.glob("[0-9]*"), key=lambda path: int(path.name))
     (newest / "meta" / "metadata").unlink()
@@ -120,7 +120,7 @@ def test_a_file_of_the_newest_checkpoint_deleted(digits_dir, copy, undisturbed):
         ("manifest.json", 20, "cannot read"),
     ],
 )
-def test_a_record_cut_or_deleted(digits_dir, copy, undisturbed, file, keep, said):  # noqa: F811
+def test_a_record_cut_or_deleted(digits_dir, copy, undisturbed, file, keep, said):
     path = copy / "run" / file
     whole = path.read_bytes()
     path.unlink() if keep is None else path.write_bytes(whole[:keep])

@@ -12,74 +12,7 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.train.checkpoint import KEPT
-
-STEPS = 40
-FLAGS = [
-    "--model=plain8",
-    "--width=4",
-    "--validation=37",
-    "--noprogress",
-    "--run=run",
-    "--set=batch_size=32",
-    f"--set=steps={STEPS}",
-    "--set=evaluations=6",
-    "--set=data.pad=1",
-    "--set=data.flip=true",
-]
-
-
-def command(data_dir, workdir, *flags):
-    return [sys.executable, "-m", "experiments.train", f"--data_dir={data_dir}", f"--workdir={workdir}", *FLAGS, *flags]
-
-
-def run(data_dir, workdir, *flags):
-    done = subprocess.run(command(data_dir, workdir, *flags), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def interrupt(data_dir, workdir, number, moment):
-    """Starts the run, saving after each step, and sends the signal at the moment; returns (exit status, stderr)."""
-    process = subprocess.Popen(
-        command(data_dir, workdir, "--checkpoint_seconds=0"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 200
-    while process.poll() is None and not moment(workdir / "run" / "checkpoints"):
-        assert time.monotonic() < deadline, "the moment did not come"
-        time.sleep(0.001)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=200)
-    return process.returncode, stderr
-
-
-def reached(step):
-    return lambda checkpoints: any((checkpoints / str(saved)).exists() for saved in range(step, STEPS))
-
-
-def saving(checkpoints):
-    """A save is under way, and not the first."""
-    return checkpoints.exists() and any(
-        "tmp" in path.name and not path.name.startswith("0") for path in checkpoints.iterdir()
-    )
-
-
-def ends(workdir):
-    """All that a run leaves which depends on its config alone."""
-    folder = workdir / "run"
-    result = json.loads((folder / "result.json").read_text())
-    del result["seconds"]
-    meta = json.loads((folder / "checkpoints" / str(STEPS) / "meta" / "metadata").read_text())
-    return (folder / "metrics.jsonl").read_bytes(), meta["digest"], result
-
-
-@pytest.fixture(scope="module")
-def undisturbed(digits_dir, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    run(digits_dir, workdir)
-    return ends(workdir)
+from tests.killed import FLAGS, STEPS, command, ends, interrupt, reached, run, saving
 
 
 def test_the_undisturbed_run_recorded_what_it_should(undisturbed):
@@ -209,7 +142,7 @@ def test_seeds_in_parallel_are_saved_and_go_on(digits_dir, tmp_path):
         [*command, "--checkpoint_seconds=0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 200
-    while sum(any(folder.glob("checkpoints/[3-9]")) for folder in together.glob("plain8-*")) < 2:
+    while sum(reached(3)(folder / "checkpoints") for folder in together.glob("plain8-*")) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.001)
     process.terminate()

@@ -24,6 +24,7 @@ from cnn_jax.train import devices, loop
 from cnn_jax.train.checkpoint import digest
 from cnn_jax.train.record import read_losses
 from cnn_jax.train.signals import Stopped
+from tests.pictures import picture
 
 SHOWN = Augmentation(24, (28, 40), pca=0.1)
 EVERYTHING = dict(batch_size=8, seed=3, augmentation=SHOWN)
@@ -34,29 +35,9 @@ def parsed_flags():
     flags.FLAGS.mark_as_parsed()  # grain's worker processes are given them
 
 
-def picture(draw, width, height):
-    """Smooth, as photographs are: noise of a few pixels, enlarged."""
-    noise = draw.integers(0, 256, (4, 5, 3), np.uint8)
-    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """An image folder of three classes, 11 images each to train on and 3 to test on, of many sizes."""
-    root, draw = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for split, count in (("train", 11), ("val", 3)):
-        for one in ("ant", "bee", "cow"):
-            place = root / "insects" / split / one
-            place.mkdir(parents=True)
-            for number in range(count):
-                image = picture(draw, int(draw.integers(30, 90)), int(draw.integers(30, 90)))
-                image.save(place / f"{number:02}.{'JPEG' if number % 2 else 'png'}", quality=95)
-    return root
-
-
-@pytest.fixture(scope="module")
-def insects(folder):
-    return data.load("insects", folder, streamed=True)
+def insects(insects_dir):
+    return data.load("insects", insects_dir, streamed=True)
 
 
 def batches(dataset, first_step=0, steps=12, share=(0, 1), workers=0):
@@ -72,12 +53,12 @@ def assert_equal(one, other):
             np.testing.assert_array_equal(a[name], b[name])
 
 
-def test_a_folder_is_read_in_the_order_of_names(insects, folder):
+def test_a_folder_is_read_in_the_order_of_names(insects, insects_dir):
     assert insects.streamed and insects.num_classes == 3 and insects.count("train") == 33 and insects.count("test") == 9
     train = insects.splits["train"]
     assert train.labels.tolist() == [0] * 11 + [1] * 11 + [2] * 11
-    assert train.name(12) == str(folder / "insects" / "train" / "bee" / "01.JPEG")
-    held = data.load("insects", folder, streamed=True, validation=5)
+    assert train.name(12) == str(insects_dir / "insects" / "train" / "bee" / "01.JPEG")
+    held = data.load("insects", insects_dir, streamed=True, validation=5)
     assert (held.count("train"), held.count("validation")) == (28, 5)
     names = [held.splits[split].name(i) for split in ("train", "validation") for i in range(held.count(split))]
     assert sorted(names) == [train.name(i) for i in range(33)]
@@ -164,12 +145,12 @@ def test_half_are_mirrored_and_colours_shift_along_the_components():
 
 
 @pytest.fixture
-def broken(folder, tmp_path, monkeypatch):
+def broken(insects_dir, tmp_path, monkeypatch):
     """A copy of the folder in which one image is cut and one is no image."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root = tmp_path / "insects"
-    for path in (folder / "insects").rglob("*.*"):
-        copy = root / path.relative_to(folder / "insects")
+    for path in (insects_dir / "insects").rglob("*.*"):
+        copy = root / path.relative_to(insects_dir / "insects")
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     cut = root / "train" / "bee" / "01.JPEG"
@@ -198,7 +179,7 @@ def test_damaged_images_are_left_out_where_asked(broken, monkeypatch):
     assert data.load("insects", broken, streamed=True, skip_damaged=True).damaged == dataset.damaged
 
 
-def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path):
+def test_what_is_wrong_with_a_folder_is_said(insects_dir, tmp_path):
     def load(**more):
         data.load("set", tmp_path, **{"streamed": True} | more)
 

@@ -1,7 +1,7 @@
 """Our side of the input benchmark: `stream.training` as a run has it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,16 @@ from cnn_jax.data import stream
 WARM = 8  # batches before the clock starts: as many as are decoded ahead, and more
 AREA = (0.08, 1.0)  # Szegedy et al. 2015, as torchvision's RandomResizedCrop has it
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def seconds(images: Iterable[Any], shape: tuple[int, ...]) -> float:
+    """Until the last of the batches is there, from when the WARM first were; all are of that shape."""
+    begun = 0.0
+    for number, image in enumerate(images, start=1):
+        assert image.shape == shape
+        if number == WARM:
+            begun = time.perf_counter()
+    return time.perf_counter() - begun
 
 
 def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
@@ -36,15 +46,10 @@ def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..
             augmentation=stream.Augmentation(workload.size, area=AREA),
             workers=workload.workers,
         )
-        begun = 0.0
-        for number, batch in enumerate(batches, start=1):
-            image = batch["image"]
-            if workload.pixels == "normalized":
-                image = (image - mean) / std
-            assert image.shape == (workload.batch_size, workload.size, workload.size, 3)
-            if number == WARM:
-                begun = time.perf_counter()
-        return {"seconds": time.perf_counter() - begun}
+        images = (batch["image"] for batch in batches)
+        if workload.pixels == "normalized":
+            images = ((image - mean) / std for image in images)
+        return {"seconds": seconds(images, (workload.batch_size, workload.size, workload.size, 3))}
 
     return {"images": len(train)}, {"steps": steps}
 

@@ -1,6 +1,5 @@
 """PyTorch's side of the input benchmark: DataLoader and torchvision, as their ImageNet example has them."""
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision import datasets, transforms
 
-from cnn_jax.benchmark.input_ours import AREA, MEAN, STD, WARM
+from cnn_jax.benchmark.input_ours import AREA, MEAN, STD, WARM, seconds
 from cnn_jax.benchmark.turns import Input, serve
 
 
@@ -27,12 +26,8 @@ def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..
         # One long epoch: at the end of each of its own, DataLoader would start its workers anew.
         order = RandomSampler(train, replacement=True, num_samples=(count + WARM) * workload.batch_size)
         batches = DataLoader(train, workload.batch_size, sampler=order, num_workers=workload.workers)
-        begun = 0.0
-        for number, (image, _) in enumerate(batches, start=1):
-            assert image.shape == (workload.batch_size, 3, workload.size, workload.size)
-            if number == WARM:
-                begun = time.perf_counter()
-        return {"seconds": time.perf_counter() - begun}
+        shape = (workload.batch_size, 3, workload.size, workload.size)
+        return {"seconds": seconds((image for image, _ in batches), shape)}
 
     return {"images": len(train)}, {"steps": steps}
 

@@ -78,7 +78,7 @@ def start(folder: Path, config: Config, settings: Settings, view: View) -> Worke
     """A new process, at work on the config."""
     context = multiprocessing.get_context("spawn")  # a fork would inherit JAX's threads and locks
     here, there = context.Pipe()
-    process = context.Process(target=serve, args=(there,), daemon=True)
+    process = context.Process(target=serve, args=(there,))  # no daemon, which may not have processes that decode images
     process.start()
     there.close()
     return hand_over(Worker(process, here, folder), folder, config, settings, view)
