@@ -32,8 +32,11 @@ def of_weights() -> Network:
     return networks.of_weights(launcher.path(FLAGS.weights), FLAGS.model, FLAGS.source)
 
 
-def network_and_data() -> tuple[Network, Dataset, dict[str, Any]]:
-    """The network, the data set, and what to print of the two; raises whatever a user can mend."""
+def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str, Any]]:
+    """The network, the data set, and what to print of the two; raises whatever a user can mend.
+
+    Of a streamed data set the test images' squares are taken into memory, unless `streamed` leaves them as they are.
+    """
     if FLAGS.run is None:
         network = of_weights()
         if FLAGS.dataset is None:
@@ -48,22 +51,9 @@ def network_and_data() -> tuple[Network, Dataset, dict[str, Any]]:
     config = networks.read_config(folder)
     dataset = load_for(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
     network, step = networks.of_run(folder, config, dataset)
-    if dataset.streamed:
-        dataset = in_squares(dataset, config.data.tested_short_side)
+    if dataset.streamed and not streamed:
+        dataset = squares.in_memory(dataset, config.data.tested_short_side, ["test"], FLAGS.examples)
     return network, dataset, {"model": config.model.name, "run": str(folder), "step": step}
-
-
-def in_squares(dataset: Dataset, short_side: int) -> Dataset:
-    """The split that the page looks at, of squares in memory; raises ConfigError where squares do not do."""
-    flags_ = FLAGS.flag_values_dict()
-    whole = [name for name in ("dense", "scales", "resize", "recompute_batch_norm") if flags_.get(name)]
-    if whole or flags_.get("crops", 1) not in (1, 10):
-        wrong = f"--{whole[0]}" if whole else f"--crops={FLAGS.crops}"
-        raise ConfigError(f"{wrong}: of streamed images the central squares are seen: give --crops=1 or --crops=10")
-    split = flags_.get("split", "test")
-    if split not in dataset.splits:
-        raise ConfigError(f"--split={split}: {dataset.name} has {', '.join(dataset.splits)}")
-    return squares.in_memory(dataset, short_side, [split], flags_.get("examples"))
 
 
 def network_and_images() -> tuple[Network, Dataset | None, str]:

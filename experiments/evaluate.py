@@ -36,15 +36,19 @@ def main() -> None:
         protocol = _protocol.protocol(network._replace(scales=network.scales or (network.model.image_size,)))
         printed.show_classes(evaluation.top_5(network, image, protocol), FLAGS.image)
         return
-    network, dataset, about = _trained.network_and_data()
+    network, dataset, about = _trained.network_and_data(streamed=True)
     if FLAGS.split not in dataset.splits:
         raise ConfigError(f"--split={FLAGS.split}: {dataset.name} has {', '.join(dataset.splits)}")
     protocol = _protocol.protocol(network)
-    examples = {name: array[: FLAGS.examples] for name, array in dataset.splits[FLAGS.split].items()}
+    if FLAGS.recompute_batch_norm and dataset.streamed:
+        raise ConfigError("--recompute_batch_norm wants the training split in memory, and this one is streamed")
+    examples = dataset.first(FLAGS.split, FLAGS.examples)
     if FLAGS.recompute_batch_norm:
         train = dataset.splits["train"]["image"]
         network = evaluation.recompute_batch_norm(network, train, layout, FLAGS.batch_size, FLAGS.progress)
-    result = evaluation.evaluate(network, examples, protocol, layout, FLAGS.batch_size, FLAGS.progress)
+    result = evaluation.evaluate(
+        network, examples, protocol, layout, FLAGS.batch_size, FLAGS.progress, FLAGS.decode_workers
+    )
     about |= {"dataset": dataset.name, "split": FLAGS.split, "recomputed_batch_norm": FLAGS.recompute_batch_norm}
     printed.show_errors(about | {"parameters": network.parameters}, protocol, FLAGS.split, result)
 

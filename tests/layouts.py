@@ -1,6 +1,6 @@
 """The same runs on every layout of devices and processes, and begun on one and resumed on others.
 
-    .venv/bin/python -m tests.layouts --output=experiments/results/layouts         # all pairs, and their table
+    .venv/bin/python -m tests.layouts --output=experiments/results/layouts    # all pairs, in a table
 
 Three processes at a time: one has the layouts of up to four devices, two those of two devices in each. Each resumes what
 the others have left half-way.

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnn_jax import classification, data, presets
+from cnn_jax import classification, data, evaluation, presets
 from cnn_jax.config import override
 from cnn_jax.data import DataError, stream
 from cnn_jax.data.batches import epoch_order, training_indices
 from cnn_jax.data.crops import resize_short_side
 from cnn_jax.data.stream import pictures
-from cnn_jax.data.stream.pictures import Augmentation, for_evaluation, for_training, random_box
+from cnn_jax.data.stream.pictures import Augmentation, for_training, random_box
+from cnn_jax.evaluation import networks
 from cnn_jax.train import devices, loop
 from cnn_jax.train.checkpoint import digest
 from cnn_jax.train.record import read_losses
@@ -98,13 +99,13 @@ def test_an_example_is_another_in_another_epoch(insects):
 def test_evaluation_shows_every_example_once(insects):
     split = insects.splits["test"]
     for share in ((0, 1), (1, 2)):
-        shown = list(stream.evaluation(split, batch_size=4, share=share, crop=24, short_side=28))
+        shown = list(stream.evaluation(split, batch_size=4, share=share, shown=stream.Middle(24, 28)))
         assert len(shown) == 3 and all(len(batch["mask"]) == 4 // share[1] for batch in shown)
-    whole = list(stream.evaluation(split, batch_size=4, share=(0, 1), crop=24, short_side=28))
+    whole = list(stream.evaluation(split, batch_size=4, share=(0, 1), shown=stream.Middle(24, 28)))
     mask, label, image = (np.concatenate([batch[name] for batch in whole]) for name in ("mask", "label", "image"))
     assert mask.tolist() == [True] * 9 + [False] * 3
     np.testing.assert_array_equal(label[mask], split.labels)
-    np.testing.assert_array_equal(image[4], for_evaluation(split.read(4)[0], "", 24, 28))
+    np.testing.assert_array_equal(image[4], stream.Middle(24, 28)(split.read(4)[0], ""))
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 41), (41, 60), (28, 28), (90, 33)])
@@ -113,10 +114,28 @@ def test_evaluation_pixels_are_those_of_the_crops_on_devices(width, height):
     image = picture(np.random.default_rng(1), width, height)
     file = io.BytesIO()
     image.save(file, "png")
-    ours = for_evaluation(file.getvalue(), "", 24, 28)
+    ours = stream.Middle(24, 28)(file.getvalue(), "")
     theirs = np.asarray(resize_short_side(jnp.asarray(np.asarray(image)[None], jnp.float32), 28)[0])
     top, left = (round((length - 24) / 2) for length in theirs.shape[:2])
     assert np.abs(ours - theirs[top : top + 24, left : left + 24]).max() <= 1.01
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 41), (41, 60), (50, 50), (90, 33)])
+@pytest.mark.parametrize(("crops", "sides"), [(1, (28,)), (1, (28, 40)), (10, (28, 33)), (144, (28, 32, 37, 40))])
+def test_views_are_those_of_the_crops_on_devices(width, height, crops, sides):
+    """To one level of rounding, and where squares of the rounded are resized again, to two."""
+    image = picture(np.random.default_rng(2), width, height)
+    file = io.BytesIO()
+    image.save(file, "png")
+    shown = stream.Views(crops, 24, sides)
+    ours = shown(file.getvalue(), "")
+    pixels = jnp.asarray(np.asarray(image)[None], jnp.float32)
+    theirs = np.concatenate(evaluation.views(pixels, evaluation.Protocol(crops, 24, sides)), axis=1)[0]
+    assert ours.shape == (shown.views, 24, 24, 3)
+    if crops == 144:  # there all mirror images come last, and of a square image the three squares are one
+        ours = ours.reshape(4, 2, 3, 6, 24, 24, 3).swapaxes(0, 1)
+        theirs = theirs.reshape(2, 4, -1, 6, 24, 24, 3)
+    assert np.abs(ours - theirs).max() <= 2.01
 
 
 @given(st.integers(20, 400), st.integers(20, 400), st.booleans(), st.integers(0, 2**32))
@@ -164,6 +183,28 @@ def test_a_damaged_image_is_an_error_that_names_it(broken, workers):
     dataset = data.load("insects", broken, streamed=True)
     with pytest.raises(DataError, match=r"train/bee/01.JPEG cannot be decoded .*; replace it, or add --skip_damaged"):
         batches(dataset, workers=workers)
+
+
+@pytest.mark.parametrize(("crops", "workers"), [(10, 0), (144, 1)])
+def test_streamed_images_are_tested_as_those_in_memory(insects, tmp_path, crops, workers):
+    """What is cropped on the host and shown in batches, and on the device image by image: the same losses."""
+    settings = ["model.name=plain8", "model.width=4", "model.bn_group=4", "batch_size=8", "data.crop=24", "steps=2"]
+    config = override(
+        presets.get("resnet_digits"), [*settings, "data.short_side=28,40", "data.mean=0.5", "evaluations=1"]
+    )
+    config, layout = classification.complete(config, insects), devices.choose("pmap", 2)
+    task = classification.make_task(config, insects, layout.axis_name)
+    loop.fit(task, config, insects, tmp_path, loop.Options(layout, progress=False))
+    network, _ = networks.of_run(tmp_path, config, insects)
+    protocol = evaluation.choose(network, crops)
+    streamed = evaluation.evaluate(network, insects.first("test", 5), protocol, layout, workers=workers)
+    each = []
+    for index in range(5):
+        encoded, label = insects.splits["test"].read(index)
+        pixels = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+        logarithms = evaluation.log_probabilities(network, network.variables, jnp.asarray(pixels[None]), protocol)
+        each.append(-float(logarithms[0, label]))
+    assert streamed["examples"] == 5 and streamed["loss"] == pytest.approx(np.mean(each), abs=2e-3)
 
 
 def test_damaged_images_are_left_out_where_asked(broken, monkeypatch):

@@ -38,6 +38,13 @@ class Dataset:
         """How many examples a split has."""
         return len(self.splits[split]) if self.streamed else len(self.splits[split]["label"])
 
+    def first(self, split: str, count: int | None) -> Any:
+        """The first `count` examples of a split, all where it is None, as what the split is."""
+        examples = self.splits[split]
+        if self.streamed:
+            return examples[np.arange(len(examples))[:count]]
+        return {name: array[:count] for name, array in examples.items()}
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C), the same for every image of every split."""

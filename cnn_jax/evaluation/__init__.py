@@ -3,6 +3,7 @@
 A protocol says what of an image the network is shown; the class probabilities of all of it are averaged.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from cnn_jax.classification import loss_and_error
 from cnn_jax.config import ConfigError
+from cnn_jax.data import stream
 from cnn_jax.data.augment import take
 from cnn_jax.data.batches import epoch_order
 from cnn_jax.data.crops import (
@@ -125,13 +127,27 @@ def count_views(protocol: Protocol, shape: tuple[int, ...]) -> int:
     return sum(one.shape[1] for one in jax.eval_shape(lambda image: views(image, protocol), image))
 
 
+def streamed_views(network: Network, protocol: Protocol) -> stream.Views:
+    """The protocol for images that are streamed and have any size. Raises ConfigError where they do not allow it."""
+    if protocol.dense or protocol.size is None or not protocol.scales or protocol.by != LIKE_PIL:
+        raise ConfigError("--dense: streamed images have many shapes, each a program to compile: give --crops instead")
+    for short_side in protocol.scales:
+        check(protocol._replace(scales=()), short_side, short_side, network.model.image_size)
+    return stream.Views(protocol.crops, protocol.size, protocol.scales)
+
+
 def log_probabilities(network: Network, variables: Any, image: jax.Array, protocol: Protocol) -> jax.Array:
     """Logarithms (B, K) of the class probabilities of uint8 images (B, H, W, C), averaged over what is shown of each.
 
-    Within one view the scores of a network that slides are averaged before the softmax (Simonyan & Zisserman 2015).
+    Streamed images are what is shown of them already: (B, V, h, w, C). Within one view the scores of a network that
+    slides are averaged before the softmax (Simonyan & Zisserman 2015).
     """
+    if image.ndim == 5:
+        seen = [network.images(image.reshape(-1, *image.shape[2:])).reshape(image.shape)]
+    else:
+        seen = views(network.images(image), protocol)
     shown = []
-    for view in views(network.images(image), protocol):
+    for view in seen:
         logits, _ = network.model.apply(variables, view.reshape(-1, *view.shape[2:]), train=False)
         shown.append(jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(*view.shape[:2], -1))
     every = jnp.concatenate(shown, axis=1)  # (B, V, K)
@@ -162,41 +178,52 @@ def make_evaluate(network: Network, protocol: Protocol) -> tuple[Callable[..., A
 
 def evaluate(
     network: Network,
-    examples: Mapping[str, np.ndarray],
+    examples: Mapping[str, np.ndarray] | stream.Encoded,
     protocol: Protocol,
     layout: Layout,
     batch_size: int = 128,
     progress: bool = False,
+    workers: int = 0,
 ) -> dict[str, float]:
     """Means over all examples: `loss` (nats of the averaged probabilities), `error`, from 10 classes on `top5_error`.
 
     Args:
       network: see Network.
-      examples: `image` uint8 (N, H, W, C) and `label` int32 (N,).
+      examples: `image` uint8 (N, H, W, C) and `label` int32 (N,), or a streamed split.
       protocol: see Protocol.
       layout: the devices.
       batch_size: images that the network sees at once, all crops counted; at least one example a device.
       progress: whether to draw a bar on stderr.
+      workers: processes that decode streamed images; 0 is threads.
 
     Returns:
       with them `examples`, and `images_per_second`, of examples, compiling left out.
 
     Raises:
-      ConfigError: see `check`.
+      ConfigError: see `check` and `streamed_views`.
+      DataError: a streamed image is damaged.
     """
-    shape = seen_shape(network, examples["image"].shape[1:])
-    check(protocol, *shape[:2], network.model.image_size)
-    count, devices_ = len(examples["label"]), len(layout.devices)
-    a_device = max(1, batch_size // count_views(protocol, shape) // devices_)
-    batch_size = devices_ * min(a_device, -(-count // devices_))
+    devices_ = len(layout.devices)
+    if isinstance(examples, Mapping):
+        shape = seen_shape(network, examples["image"].shape[1:])
+        check(protocol, *shape[:2], network.model.image_size)
+        count, resident, seen = len(examples["label"]), dict(examples), count_views(protocol, shape)
+    else:
+        shown = streamed_views(network, protocol)
+        count, resident, seen = len(examples), {}, shown.views
+    batch_size = devices_ * min(max(1, batch_size // seen // devices_), -(-count // devices_))
     function, names = make_evaluate(network, protocol)
     step = devices.parallelize(layout, make_evaluate_step(function, layout.axis_name), "rrrs", donate=(0,))
-    variables, arrays = devices.replicate(layout, (network.variables, dict(examples)))
-    batches = feed.indexed(count, batch_size, layout)
-    first = devices.shard(layout, batches[0])
-    jax.block_until_ready(step(devices.replicate(layout, no_sums(names)), variables, arrays, first))  # compiles
+    variables, arrays = devices.replicate(layout, (network.variables, resident))
+    if isinstance(examples, Mapping):
+        batches = iter(feed.indexed(count, batch_size, layout))
+    else:
+        batches = stream.evaluation(examples, batch_size=batch_size, share=layout.share, shown=shown, workers=workers)
+    first = next(batches)
+    compiled = step(devices.replicate(layout, no_sums(names)), variables, arrays, devices.shard(layout, first))
+    jax.block_until_ready(compiled)
     begun = time.perf_counter()
-    means = exact.evaluate(layout, step, variables, arrays, batches, names, progress)
+    means = exact.evaluate(layout, step, variables, arrays, itertools.chain([first], batches), names, progress)
     return means | {"examples": count, "images_per_second": count / (time.perf_counter() - begun)}
 
 

@@ -79,8 +79,7 @@ def evaluation(dataset: Dataset, split: str, config: Config, layout: Layout, wor
         dataset.splits[split],
         batch_size=batch_size,
         share=layout.share,
-        crop=config.data.crop,
-        short_side=config.data.tested_short_side,
+        shown=stream.Middle(config.data.crop, config.data.tested_short_side),
         workers=workers,
     )
 

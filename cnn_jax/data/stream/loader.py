@@ -14,7 +14,7 @@ import numpy as np
 from cnn_jax.data.batches import epoch_order
 from cnn_jax.data.dataset import DataError
 from cnn_jax.data.stream.encoded import Encoded
-from cnn_jax.data.stream.pictures import Augmentation, for_evaluation, for_training
+from cnn_jax.data.stream.pictures import Augmentation, for_training
 
 AHEAD = 4  # batches that threads decode before they are asked for
 Batch = dict[str, np.ndarray]
@@ -148,23 +148,15 @@ def evaluation(
     *,
     batch_size: int,
     share: tuple[int, int],
-    crop: int,
-    short_side: int,
+    shown: Callable[[bytes, str], np.ndarray],
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """Every example of the split once, its short side resized and its middle cropped; see `training`.
+    """Every example of the split once; see `training`.
+
+    Args:
+      shown: what is shown of an image, see `views`: uint8 arrays, all of one shape.
 
     Yields:
-      `image` uint8 (b, crop, crop, 3), `label` int32 (b,), `mask` bool (b,), False for padding.
+      `image` uint8 (b, *shape), `label` int32 (b,), `mask` bool (b,), False for padding.
     """
-    return batches(EvaluationExamples(split, batch_size, share, Middle(crop, short_side)), workers)
-
-
-class Middle(NamedTuple):
-    """Shows the middle of an image; can be sent to other processes, as a closure cannot."""
-
-    crop: int
-    short_side: int
-
-    def __call__(self, data: bytes, name: str) -> np.ndarray:
-        return for_evaluation(data, name, self.crop, self.short_side)
+    return batches(EvaluationExamples(split, batch_size, share, shown), workers)

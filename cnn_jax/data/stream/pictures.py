@@ -1,4 +1,4 @@
-"""One encoded image into the pixels that a network is shown: on the host, where images have any size."""
+"""One encoded image into the pixels that a network is shown in training: on the host, where images have any size."""
 
 import io
 import math
@@ -101,19 +101,3 @@ def random_box(
     wide = round(min(width, height * augmentation.aspect[1]))
     high = round(min(height, width / augmentation.aspect[0]))
     return round((width - wide) / 2), round((height - high) / 2), wide, high
-
-
-def resized(image: Image.Image, short_side: int) -> Image.Image:
-    """The image with its short side of so many pixels, and its long side in proportion, rounded down."""
-    width, height = image.size
-    short, long = min(width, height), max(width, height)
-    other = int(short_side * long / short)
-    size = (short_side, other) if width <= height else (other, short_side)
-    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
-
-
-def for_evaluation(data: bytes, name: str, crop: int, short_side: int) -> np.ndarray:
-    """uint8 (crop, crop, 3): the middle of the image, its short side resized. Raises DataError."""
-    image = resized(decoded(opened(data, name), name), short_side)
-    left, top = (round((length - crop) / 2) for length in image.size)
-    return np.asarray(image.crop((left, top, left + crop, top + crop)))

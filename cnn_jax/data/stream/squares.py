@@ -1,4 +1,4 @@
-"""Streamed images in memory after all: their central squares, of which the papers' ten crops are."""
+"""Streamed images in memory after all: their central squares."""
 
 import os
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.stream.encoded import Encoded
-from cnn_jax.data.stream.pictures import for_evaluation
+from cnn_jax.data.stream.views import Middle
 
 
 def in_memory(dataset: Dataset, short_side: int, splits: Iterable[str], count: int | None = None) -> Dataset:
@@ -25,7 +25,7 @@ def squares(images: Encoded, short_side: int, count: int | None) -> dict[str, np
 
     def read(index: int) -> tuple[np.ndarray, int]:
         data, label = images.read(index)
-        return for_evaluation(data, images.name(index), short_side, short_side), label
+        return Middle(short_side, short_side)(data, images.name(index)), label
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         pixels, labels = zip(*pool.map(read, range(len(images))[:count]), strict=True)

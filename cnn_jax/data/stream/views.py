@@ -1,0 +1,101 @@
+"""What of an encoded image a network is shown when it is tested: `data.crops`, on the host, where images have any size.
+
+Each can be sent to other processes, as a closure cannot. Called with the content of a file and its name, it raises
+DataError where that cannot be decoded.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from cnn_jax.data.stream.pictures import decoded, opened
+
+
+class Middle(NamedTuple):
+    """The middle of an image: uint8 (size, size, 3).
+
+    Attributes:
+      size: pixels a side.
+      short_side: pixels that the image's short side is resized to first.
+    """
+
+    size: int
+    short_side: int
+
+    def __call__(self, data: bytes, name: str) -> np.ndarray:
+        return np.asarray(middle(resized(decoded(opened(data, name), name), self.short_side), self.size))
+
+
+class Views(NamedTuple):
+    """Several crops of an image: uint8 (V, size, size, 3).
+
+    Attributes:
+      crops: 1, 10 or 144, see `data.crops`; 144 are those of four scales, 36 of each.
+      size: pixels a side.
+      short_sides: pixels that the image's short side is resized to first, each of them for itself.
+    """
+
+    crops: int
+    size: int
+    short_sides: tuple[int, ...]
+
+    @property
+    def views(self) -> int:
+        """V."""
+        return len(self.short_sides) * {1: 1, 10: 10, 144: 36}[self.crops]
+
+    def __call__(self, data: bytes, name: str) -> np.ndarray:
+        image, views = decoded(opened(data, name), name), []
+        for short_side in self.short_sides:
+            views += self.at_scale(resized(image, short_side))
+        return np.stack(views)
+
+    def at_scale(self, image: Image.Image) -> list[np.ndarray]:
+        if self.crops == 1:
+            return [np.asarray(middle(image, self.size))]
+        if self.crops == 10:
+            one_way = five(middle(image, min(image.size)), self.size)
+        else:
+            whole = (self.size, self.size)
+            one_way = [
+                view
+                for square in squares(image)
+                for view in (*five(square, self.size), square.resize(whole, Image.Resampling.BILINEAR))
+            ]
+        arrays = [np.asarray(view) for view in one_way]
+        return [*arrays, *(array[:, ::-1] for array in arrays)]
+
+
+def resized(image: Image.Image, short_side: int) -> Image.Image:
+    """The image with its short side of so many pixels, and its long side in proportion, rounded down."""
+    width, height = image.size
+    short, long = min(width, height), max(width, height)
+    other = int(short_side * long / short)
+    size = (short_side, other) if width <= height else (other, short_side)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def cut(image: Image.Image, left: int, top: int, size: int) -> Image.Image:
+    return image.crop((left, top, left + size, top + size))
+
+
+def middle(image: Image.Image, size: int) -> Image.Image:
+    left, top = (round((length - size) / 2) for length in image.size)
+    return cut(image, left, top, size)
+
+
+def five(image: Image.Image, size: int) -> list[Image.Image]:
+    """The corners and the middle."""
+    right, bottom = (length - size for length in image.size)
+    return [*(cut(image, left, top, size) for top in (0, bottom) for left in (0, right)), middle(image, size)]
+
+
+def squares(image: Image.Image) -> list[Image.Image]:
+    """The left, middle and right square of a landscape, the top, middle and bottom of a portrait."""
+    (width, height), side = image.size, min(image.size)
+    slack = max(image.size) - side
+    return [
+        cut(image, start, 0, side) if width > height else cut(image, 0, start, side)
+        for start in (0, round(slack / 2), slack)
+    ]
