@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tests.layouts --output=experiments/results/layouts    # all pairs, in a table
 
-Three processes at a time: one has the layouts of up to four devices, two those of two devices in each. Each resumes what
-the others have left half-way.
+Three processes at a time: one has the layouts of up to four devices, two those of two devices in each. Each resumes
+what the others have left half-way.
 """
 
 import itertools
