@@ -116,14 +116,13 @@ def test_the_lectures_claims():
 
 def test_the_page_trains_measures_and_reports(digits_dir, tmp_path):
     flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--model=resnet8", "--methods=none,l1,l1_proximal"]
-    flags += ["--strengths=l1=1e-4,1e-2", "--strengths=l1_proximal=0.1", "--train_examples=40", "--seeds=0", *TINY]
+    flags += ["--strengths=l1=1e-2", "--strengths=l1_proximal=0.1", "--train_examples=40", "--seeds=0", *TINY]
     done = launch("regularization", *flags)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "results.csv") as file:
         rows = list(csv.DictReader(file))
     assert [(row["method"], row["strength"], row["examples"]) for row in rows] == [
         ("none", "", "40"),
-        ("l1", "0.0001", "40"),
         ("l1", "0.01", "40"),
         ("l1_proximal", "0.1", "40"),
     ]
@@ -143,8 +142,8 @@ def test_the_page_trains_measures_and_reports(digits_dir, tmp_path):
     assert {verdict["verdict"] for verdict in verdicts} == {"NOT ENOUGH SEEDS"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/measured.json")}
     again = launch("regularization", *flags)
-    assert again.returncode == 0 and "4 of 4 runs are finished already" in again.stdout
-    assert len(before) == 4 and all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert again.returncode == 0 and "3 of 3 runs are finished already" in again.stdout
+    assert len(before) == 3 and all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
 def test_a_net_without_dropout_is_told_so_and_studied_without(digits_dir, tmp_path):

@@ -14,7 +14,7 @@ from cnn_jax.train.signals import stop_signals
 
 PLACE = "CNN_JAX_PROCESS"  # tells a process that was started here the address of the first, and its own number
 SAVE_SECONDS = 60.0  # in which a run whose parent is gone can save
-GRACE_SECONDS = 20.0  # in which the others may end by themselves, once one of them has ended with an error
+GRACE_SECONDS = 10.0  # in which the others may end by themselves, once one of them has ended with an error
 
 
 def place() -> tuple[str, int] | None:

@@ -1,7 +1,9 @@
 """Checkpoints of a run: written whole or not at all, verified when read, two kept so that one may be damaged."""
 
+import errno
 import hashlib
 import logging
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -19,6 +21,7 @@ from cnn_jax.train import processes
 from cnn_jax.train.record import RecordError
 
 KEPT = 2
+BESIDES = 2**20  # bytes that a checkpoint takes beside its arrays, and more
 # Orbax numbers the operations of a process by one counter and looks the number up again as it goes: of two threads that
 # save at once, one waits for what the other does.
 ONE_AT_A_TIME = threading.Lock()
@@ -70,20 +73,33 @@ class Checkpoints:
         self.manager.close()
 
     def save(self, step: int, state: Any) -> None:
-        """Saves the state as of `step`; a step that is there already is kept."""
+        """Saves the state as of `step`; a step that is there already is kept. Raises RecordError where it cannot."""
         if step in self.manager.all_steps():
             return
         state = jax.device_get(state)
+        self._require_room(step, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + BESIDES)
         meta = {"config": self.config, "digest": digest(state), "variables": digest(state.variables)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         try:
             with ONE_AT_A_TIME:
                 self.manager.save(step, args=items)
         except Exception as error:  # whatever Orbax and its file formats raise where they cannot write
-            raise RecordError(
-                f"cannot write {self.folder / str(step)}: {first_line(error)}; mend that, and the same command "
-                "continues from the checkpoint before"
-            ) from error
+            raise self._cannot_write(step, first_line(error)) from error
+
+    def _require_room(self, step: int, needed: int) -> None:
+        # Before Orbax begins: of a disk that is full its threads tell in tracebacks, some after the error is told.
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise self._cannot_write(
+                step,
+                f"{os.strerror(errno.ENOSPC)}, {needed / 2**20:.1f} MiB are needed and {free / 2**20:.1f} are free",
+            )
+
+    def _cannot_write(self, step: int, reason: str) -> RecordError:
+        return RecordError(
+            f"cannot write {self.folder / str(step)}: {reason}; mend that, and the same command continues from the "
+            "checkpoint before"
+        )
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """The newest step that can be read, with its state as numpy arrays; None where there is none.
