@@ -30,7 +30,7 @@ flags.DEFINE_list(
     "workers", ["0", "1", "2"], "Processes that decode, each number a row; ours has threads where it is 0."
 )
 flags.DEFINE_list("pixels", ["uint8", "normalized"], "As they come, or float32, less the mean, by the deviation.")
-flags.DEFINE_integer("batches", 20, "Batches timed in a turn.", lower_bound=1)
+flags.DEFINE_integer("batches", 60, "Batches timed in a turn.", lower_bound=1)
 flags.DEFINE_integer("rounds", 5, "Turns of each side.", lower_bound=1)
 flags.DEFINE_enum("peer", None, list(loading.PEERS), "What to time ours beside, in alternation.")
 flags.DEFINE_bool("progress", True, "Draw progress bars.")

@@ -12,19 +12,18 @@ from cnn_jax import data
 from cnn_jax.benchmark.turns import Input, serve
 from cnn_jax.data import stream
 
-WARM = 8  # batches before the clock starts: as many as are decoded ahead, and more
+WARM = 16  # batches before the clock starts: more than are decoded ahead
 AREA = (0.08, 1.0)  # Szegedy et al. 2015, as torchvision's RandomResizedCrop has it
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def seconds(images: Iterable[Any], shape: tuple[int, ...]) -> float:
-    """Until the last of the batches is there, from when the WARM first were; all are of that shape."""
-    begun = 0.0
-    for number, image in enumerate(images, start=1):
+    """From when the WARM first batches are there until the last one is, before processes end; all are of that shape."""
+    moments = []
+    for image in images:
         assert image.shape == shape
-        if number == WARM:
-            begun = time.perf_counter()
-    return time.perf_counter() - begun
+        moments.append(time.perf_counter())
+    return moments[-1] - moments[WARM - 1]
 
 
 def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
