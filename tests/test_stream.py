@@ -4,6 +4,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -68,6 +70,26 @@ def test_a_folder_is_read_in_the_order_of_names(insects, insects_dir):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(insects, workers):
     assert_equal(batches(insects, workers=workers), batches(insects))
+
+
+def test_processes_that_decode_end_with_the_one_that_was_killed(insects_dir):
+    script = f"""if True:
+        import time
+        from absl import flags
+        from cnn_jax import data
+        from cnn_jax.data import stream
+        from tests.test_stream import EVERYTHING
+        flags.FLAGS.mark_as_parsed()
+        train = data.load("insects", {str(insects_dir)!r}, streamed=True).splits["train"]
+        endless = stream.training(train, first_step=0, steps=10**6, share=(0, 1), workers=2, **EVERYTHING)
+        next(endless)
+        print("decoding", flush=True)
+        time.sleep(600)
+    """
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "decoding\n"
+    process.kill()
+    process.communicate(timeout=60)  # until the last of them has closed it
 
 
 def test_shares_together_are_the_whole_batch(insects):

@@ -4,7 +4,9 @@ An image that cannot be decoded is a DataError in the process that asks for batc
 """
 
 import contextlib
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -101,7 +103,8 @@ def batches(examples: TrainingExamples | EvaluationExamples, workers: int) -> It
     source = grain.MapDataset.source(Source(examples))
     ahead = source.batch(examples.batch_size // examples.share[1], batch_fn=stacked).to_iter_dataset(options)
     if workers:
-        ahead = ahead.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2))
+        each = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+        ahead = ahead.mp_prefetch(each, worker_init_fn=end_with_parent)
     iterator = iter(ahead)
     with contextlib.closing(iterator):
         for batch in iterator:
@@ -109,6 +112,18 @@ def batches(examples: TrainingExamples | EvaluationExamples, workers: int) -> It
                 raise batch
             # A copy: what a worker process sends lies in shared memory, which is given back when nobody refers to it.
             yield {name: np.array(array) for name, array in batch.items()} if workers else batch
+
+
+def end_with_parent(_index: int, _count: int) -> None:
+    """In a process that decodes: has it end when the one that asks for batches is gone, killed perhaps."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def training(
