@@ -21,6 +21,12 @@ from tests import killed  # noqa: E402
 from tests.pictures import picture  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+LONG = ["test_layouts", "test_experiments", "test_faults", "test_step", "test_resume", "test_ray", "test_soak"]
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take minutes come first, or one of them is begun last while the other worker waits."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope="session")
