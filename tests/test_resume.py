@@ -143,7 +143,9 @@ def test_seeds_in_parallel_are_saved_and_go_on(digits_dir, tmp_path):
     )
     deadline = time.monotonic() + 200
     while sum(reached(3)(folder / "checkpoints") for folder in together.glob("plain8-*")) < 2:
-        assert process.poll() is None and time.monotonic() < deadline
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the moment did not come: {process.communicate()}")
         time.sleep(0.001)
     process.terminate()
     _, stderr = process.communicate(timeout=200)

@@ -153,7 +153,9 @@ def test_overlapping_windows_are_krizhevskys_and_means_are_means():
     expected = [[padded[:, i : i + 3, j : j + 3].max(axis=(1, 2)) for j in range(0, 8, 2)] for i in range(0, 8, 2)]
     overlapping = Pool("overlapping").apply({}, x)
     np.testing.assert_array_equal(overlapping, np.array(expected).transpose(2, 0, 1, 3))
-    np.testing.assert_allclose(Pool("mean").apply({}, x), x.reshape(2, 4, 2, 4, 2, 2).mean(axis=(2, 4)), rtol=1e-6)
+    np.testing.assert_allclose(
+        Pool("mean").apply({}, x), x.reshape(2, 4, 2, 4, 2, 2).mean(axis=(2, 4)), rtol=1e-6, atol=1e-7
+    )
 
 
 def test_vgg_with_batch_norm_is_vgg_bn_and_lrn_follows_each_convolution():
