@@ -219,9 +219,8 @@ def test_a_workdir_without_runs_cannot_be_reported(tmp_path):
     assert "no such folder" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("dataset", "parameters"), [("cifar10", "5006"), pytest.param("mnist", "4934", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("dataset", "parameters"), [("cifar10", "5006"), ("mnist", "4934")])
 def test_the_real_data_sets_are_run_and_reported(dataset, parameters, real_data, tmp_path):
     flags = [f"--data_dir={real_data / 'tfds'}", f"--dataset={dataset}", "--depths=8", "--kinds=plain", "--seeds=0"]
     done = launch("depth_sweep", *flags, f"--workdir={tmp_path}", "--set=model.bn_group=global", *TINY)
