@@ -155,6 +155,7 @@ def test_a_seed_is_the_same_network_scanned_or_not(digits):
     jax.tree.map(np.testing.assert_array_equal, scanned, stack_blocks(plain))
 
 
+@pytest.mark.slow
 def test_scanned_blocks_train_to_the_same_numbers(digits):
     plain, scanned = blocks_scanned_or_not(digits, "optim.weight_decay=0.01")
     batches = [training_indices(1437, 32, 0, step) for step in range(3)]
