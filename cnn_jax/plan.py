@@ -11,16 +11,27 @@ import jax.numpy as jnp
 from cnn_jax import classification, sweep
 from cnn_jax import config as config_lib
 from cnn_jax.config import Config
-from cnn_jax.data import Dataset
+from cnn_jax.data import DataError, Dataset
 from cnn_jax.data.augment import example_keys
 from cnn_jax.data.stream import known
-from cnn_jax.runner import Settings, prepare
+from cnn_jax.runner import Settings, load_for, prepare
 from cnn_jax.train import feed, timing
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.task import Task
 
 MEBIBYTE, GIBIBYTE = 2**20, 2**30
 SAMPLE = 64  # images whose mean size is taken for that of all
+
+
+def find(config: Config, data_dir: str | None, download: bool, skip_damaged: bool) -> Dataset:
+    """What the config learns from, or where that is streamed and not at hand its sizes, if known. Raises DataError."""
+    try:
+        return load_for(config, data_dir, download, skip_damaged)
+    except DataError:
+        sizes = known.absent(config.data.name) if config.data.crop else None
+        if sizes is None:
+            raise
+        return sizes
 
 
 def by_cell(configs: Sequence[Config], workdir: Path) -> dict[Config, list[Path]]:

@@ -5,25 +5,24 @@ from pathlib import Path
 
 from absl import flags
 
-from cnn_jax import config, presets, sweep
-from cnn_jax.config import Config, ConfigError
-from cnn_jax.data import DataError, Dataset
-from cnn_jax.data.stream import known
+from cnn_jax import config, plan, presets, sweep
+from cnn_jax.config import Config
+from cnn_jax.data import Dataset
 from cnn_jax.models import build, cifar_depth
 from cnn_jax.runner import load_for
 from cnn_jax.train import devices, processes
 from cnn_jax.train.record import require_writable
-from experiments import _network, _settings
+from experiments import _network, _settings, _width
 from experiments._numbers import integers as integers
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(_network)
 flags.adopt_module_key_flags(_settings)
+flags.adopt_module_key_flags(_width)
 
 flags.DEFINE_string("dataset", "digits", "Data set: digits, or a TFDS name such as cifar10 or mnist.")
 flags.DEFINE_integer("validation", None, "Training examples held out as validation split, as the paper's 5000 of 50k.")
 flags.DEFINE_string("preset", "auto", f"Recipe: auto (by network and data set), {', '.join(presets.PRESETS)}.")
-flags.DEFINE_float("width_multiplier", None, "The network's own channels times this.", lower_bound=0)
 flags.DEFINE_float("epochs", None, "Passes over the training split, in place of the recipe's steps.")
 flags.DEFINE_string("init_from", None, "Begin with the variables of a converted checkpoint or a run folder.")
 
@@ -44,7 +43,7 @@ def cells(
     for model in models:
         base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
         start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
-        flagged = {"data.validation": FLAGS.validation, "model.width": width(model), "init_from": start}
+        flagged = {"data.validation": FLAGS.validation, "model.width": _width.width(model), "init_from": start}
         for path, value in flagged.items():
             base = base if value is None else config.change(base, path, value)
         found += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
@@ -53,31 +52,11 @@ def cells(
         build(cell.model.name)
         devices.check(cell, layout)
     processes.from_leader(lambda: str(require_writable(workdir)))
-    datasets = [find(cell, planning) for cell in found]
+    find = plan.find if planning else load_for
+    datasets = [find(cell, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged) for cell in found]
     if FLAGS.epochs is not None:
         sizes = [dataset.count("train") for dataset in datasets]
         found = [sweep.with_epochs(cell, FLAGS.epochs, size) for cell, size in zip(found, sizes, strict=True)]
         found = [config.override(cell, FLAGS.set) for cell in found]
     resolved = [sweep.resolve(cell, layout, dataset) for cell, dataset in zip(found, datasets, strict=True)]
     return resolved, datasets
-
-
-def find(config: Config, planning: bool) -> Dataset:
-    """What the config learns from; raises DataError."""
-    try:
-        return load_for(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
-    except DataError:
-        sizes = known.absent(config.data.name) if planning and config.data.crop else None
-        if sizes is None:
-            raise
-        return sizes
-
-
-def width(model: str) -> int | None:
-    """Channels of the model's first stage by --width or --width_multiplier; None is what the recipe says."""
-    if FLAGS["width"].present and FLAGS["width_multiplier"].present:
-        raise ConfigError("--width and --width_multiplier: leave one out")
-    if FLAGS.width is not None or FLAGS.width_multiplier is None:
-        return FLAGS.width
-    own = getattr(build(model), "width", None)
-    return own and max(1, round(FLAGS.width_multiplier * own))

@@ -3,6 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
+
+from tests import killed
+from tests.pictures import picture
+
 # Before JAX starts: it makes its devices once.
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,12 +18,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax  # noqa: E402
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from cnn_jax import data  # noqa: E402
-from tests import killed  # noqa: E402
-from tests.pictures import picture  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 LONG = ["test_layouts", "test_experiments", "test_faults", "test_step", "test_resume", "test_ray", "test_soak"]
