@@ -56,7 +56,7 @@ def test_a_finished_run_is_not_run_again(digits_dir, tmp_path, undisturbed):
     assert before == {path: path.stat().st_mtime_ns for path in Path(tmp_path).rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped"])
+@pytest.mark.parametrize("damage", ["truncated", pytest.param("emptied", marks=pytest.mark.slow), "flipped"])
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, tmp_path, undisturbed, damage):
     interrupt(digits_dir, tmp_path, signal.SIGTERM, reached(5))
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -134,6 +134,7 @@ def sweep_ends(command, workdir, devices):
     return left
 
 
+@pytest.mark.slow
 def test_seeds_in_parallel_are_saved_and_go_on(digits_dir, tmp_path):
     """Stopped on two devices, they end as undisturbed runs on one, whether they go on there or on two again."""
     together, alone = tmp_path / "together", tmp_path / "alone"

@@ -175,7 +175,7 @@ def test_a_damaged_image_is_an_error_that_names_it(broken, workers):
         batches(dataset, workers=workers)
 
 
-@pytest.mark.parametrize(("crops", "workers"), [(10, 0), (144, 1)])
+@pytest.mark.parametrize(("crops", "workers"), [pytest.param(10, 0, marks=pytest.mark.slow), (144, 1)])
 def test_streamed_images_are_tested_as_those_in_memory(insects, tmp_path, crops, workers):
     """What is cropped on the host and shown in batches, and on the device image by image: the same losses."""
     settings = ["model.name=plain8", "model.width=4", "model.bn_group=4", "batch_size=8", "data.crop=24", "steps=2"]
