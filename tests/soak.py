@@ -87,13 +87,18 @@ def make_files(folder: Path) -> None:
 
 def start(kind: str, folder: Path, workdir: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", f"experiments.{COMMANDS[kind][0]}", *COMMANDS[kind][1:], f"--data_dir={folder}"]
+    kept = {  # as launch.sh has it
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
     return subprocess.Popen(
         [*command, f"--workdir={workdir}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=os.environ | {"JAX_NUM_CPU_DEVICES": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=kept | os.environ | {"JAX_NUM_CPU_DEVICES": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
 
 
