@@ -1,6 +1,8 @@
 """Two CPU devices, a persistent compilation cache, and the real data where there is any."""
 
 import os
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,19 @@ def undisturbed(digits_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
     killed.run(digits_dir, workdir)
     return killed.ends(workdir)
+
+
+@pytest.fixture(scope="session")
+def _stopped(digits_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("stopped")
+    killed.interrupt(digits_dir, workdir, signal.SIGTERM, killed.reached(20))
+    return workdir
+
+
+@pytest.fixture
+def stopped(_stopped, tmp_path):
+    """A folder of the test's own with the small run of `killed` stopped half-way."""
+    return shutil.copytree(_stopped, tmp_path / "stopped")
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_terminated_it_saves_and_goes_on(digits_dir, tmp_path, undisturbed):
 
 
 def test_killed_again_and_again_it_goes_on(digits_dir, tmp_path, undisturbed):
-    for moment in (reached(1), reached(9), saving, reached(20)):
+    for moment in (reached(1), saving, reached(20)):
         status, _ = interrupt(digits_dir, tmp_path, signal.SIGKILL, moment)
         assert status == -signal.SIGKILL
     run(digits_dir, tmp_path)
@@ -57,9 +57,8 @@ def test_a_finished_run_is_not_run_again(digits_dir, tmp_path, undisturbed):
 
 
 @pytest.mark.parametrize("damage", ["truncated", pytest.param("emptied", marks=pytest.mark.slow), "flipped"])
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, tmp_path, undisturbed, damage):
-    interrupt(digits_dir, tmp_path, signal.SIGTERM, reached(5))
-    checkpoints = tmp_path / "run" / "checkpoints"
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, stopped, undisturbed, damage):
+    checkpoints = stopped / "run" / "checkpoints"
     steps = sorted(int(path.name) for path in checkpoints.iterdir())
     assert len(steps) == KEPT
     # All of its files: of one alone, the part that is hit may hold what was written over later.
@@ -72,27 +71,26 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, tm
             "flipped": content[:middle] + inverted[middle : middle + 64] + content[middle + 64 :],
         }
         path.write_bytes(changed[damage])
-    said = run(digits_dir, tmp_path)
+    said = run(digits_dir, stopped)
     assert f"checkpoint {steps[-1]} is damaged" in said and "going back to the one before" in said
-    assert (tmp_path / "run" / "checkpoints_damaged" / str(steps[-1])).exists()
-    assert ends(tmp_path) == undisturbed
+    assert (stopped / "run" / "checkpoints_damaged" / str(steps[-1])).exists()
+    assert ends(stopped) == undisturbed
 
 
-def test_another_config_is_refused_and_nothing_is_lost(digits_dir, tmp_path):
-    interrupt(digits_dir, tmp_path, signal.SIGTERM, reached(2))
-    files = {path: path.read_bytes() for path in Path(tmp_path).rglob("*") if path.is_file()}
-    other = command(digits_dir, tmp_path, "--set=optim.learning_rate=0.05")
+def test_another_config_is_refused_and_nothing_is_lost(digits_dir, stopped):
+    files = {path: path.read_bytes() for path in Path(stopped).rglob("*") if path.is_file()}
+    other = command(digits_dir, stopped, "--set=optim.learning_rate=0.05")
     done = subprocess.run(other, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
     assert "belongs to another config: optim.learning_rate: 0.1 there, 0.05 here" in done.stderr
     # The same refusal where config.json was exchanged, from the checkpoint's own copy.
-    config = tmp_path / "run" / "config.json"
+    config = stopped / "run" / "config.json"
     config.write_text(config.read_text().replace('"learning_rate": 0.1', '"learning_rate": 0.05'))
     done = subprocess.run(other, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
     assert "optim.learning_rate: 0.1 there, 0.05 here" in done.stderr
     unchanged = {path for path in files if path.exists() and path.read_bytes() == files[path]}
-    assert files.keys() - unchanged <= {config, tmp_path / "run" / "manifest.json"}
+    assert files.keys() - unchanged <= {config, stopped / "run" / "manifest.json"}
 
 
 def test_a_run_in_use_is_refused(digits_dir, tmp_path):

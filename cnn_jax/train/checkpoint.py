@@ -84,7 +84,7 @@ class Checkpoints:
             with ONE_AT_A_TIME:
                 self.manager.save(step, args=items)
         except Exception as error:  # whatever Orbax and its file formats raise where they cannot write
-            raise self._cannot_write(step, first_line(error)) from error
+            raise self._cannot_write(step, system_error(error) or first_line(error)) from error
 
     def _require_room(self, step: int, needed: int) -> None:
         # Before Orbax begins: of a disk that is full its threads tell in tracebacks, some after the error is told.
@@ -154,6 +154,12 @@ class Checkpoints:
         (self.folder / str(step)).rename(aside)
         self.manager = self._open()
         print(f"checkpoint {step} is damaged ({first_line(error)}): moved to {aside}, going back to the one before")
+
+
+def system_error(error: Exception) -> str | None:
+    """What the system said, which in TensorStore's errors stands far behind, after paths and parameters."""
+    said = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
+    return next((reason for reason in said if reason in str(error)), None)
 
 
 def first_line(error: Exception) -> str:
