@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
+
 import cnn_jax
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
@@ -20,6 +22,15 @@ from cnn_jax.train.record import RecordError, read_json, write_json
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 VARIABLES = ("XLA_", "JAX_", "LIBTPU_", "CNN_JAX_NATIVE")
 OF_NO_NUMBER = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+compiling = [0.0]  # seconds that XLA has compiled in this process, or read what it had compiled before
+
+
+def count_compiling(event: str, duration_secs: float, **_: str | int) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        compiling[0] += duration_secs
+
+
+jax.monitoring.register_event_duration_secs_listener(count_compiling)
 
 
 class Session:
@@ -44,14 +55,15 @@ class Session:
             )
         self.manifest: dict[str, Any] = own | {"seed": config.seed} | about
         self.manifest["sessions"] = before["sessions"]
-        self.started = time.monotonic()
+        self.started, self.compiled = time.monotonic(), compiling[0]
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self.session: dict[str, Any] = {"started": started, "regularized": penalized}
         self.manifest["sessions"].append(self.session)
 
     def update(self, **facts: Any) -> None:
-        """Adds facts about this session (`from_step`, `to_step`, ...) and its seconds so far."""
+        """Adds facts about this session (`from_step`, `to_step`, ...), its seconds so far and those of compiling."""
         self.session |= facts | {"seconds": round(time.monotonic() - self.started, 3)}
+        self.session["compile_seconds"] = round(compiling[0] - self.compiled, 3)
         write_json(self.path, self.manifest)
 
     @property
