@@ -156,12 +156,11 @@ def datasets(folder: str) -> Iterator[Finding]:
 
 def prepared_set(name: str, builder: Any) -> Finding:
     """A set of TFDS's, with the records that each of its files holds counted."""
-    again = tfds.again(builder)
     try:
-        tfds.require_array_record(builder, again)
+        tfds.require_array_record(builder)
         for info in builder.info.splits.values():
             for path, expected in zip(map(str, info.filepaths), info.shard_lengths, strict=True):
-                tfds.require_whole(path, expected, again)
+                tfds.require_whole(path, expected, builder)
     except data.DataError as error:
         return Finding(BROKEN, name, str(error))
     sizes = ", ".join(f"{split} {info.num_examples:,}" for split, info in builder.info.splits.items())

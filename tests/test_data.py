@@ -260,19 +260,16 @@ def test_features_that_are_not_one_image_with_one_label(copy, change, words):
 def test_the_first_images_are_those_that_tfds_itself_decodes(public_dir, name):
     builder = data.prepared(name, public_dir)
     source = builder.as_data_source(split="test")
-    features = tfds.image_and_label(builder)
-    records = itertools.islice(tfds._records(builder.info.splits["test"], ""), 5)
-    arrays = tfds._decode_all(records, 5, features, "")
+    arrays = tfds._decode_all(itertools.islice(tfds._records(builder, "test"), 5), 5, builder)
     for index in range(5):
         assert np.array_equal(arrays["image"][index], source[index]["image"])
         assert arrays["label"][index] == source[index]["label"]
 
 
 def test_cifar10_has_its_training_labels(public_dir):
-    info = data.prepared("cifar10", public_dir).info
-    label = tensorflow_datasets.features.FeaturesDict({"label": info.features["label"]})
-    records = tfds._records(info.splits["train"], "")
-    labels = [label.deserialize_example_np(record)["label"] for _, record in records]
+    builder = data.prepared("cifar10", public_dir)
+    label = tensorflow_datasets.features.FeaturesDict({"label": builder.info.features["label"]})
+    labels = [label.deserialize_example_np(record)["label"] for _, record in tfds._records(builder, "train")]
     assert np.bincount(labels).tolist() == [5000] * 10
 
 

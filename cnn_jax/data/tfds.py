@@ -179,8 +179,7 @@ def read(builder: tfds.core.DatasetBuilder, progress: bool) -> tuple[dict[str, d
       DataError: another file format, a missing split, features that are not one image of one shape and one class
         label, missing or damaged files, unlabelled examples.
     """
-    instead = again(builder)
-    require_array_record(builder, instead)
+    require_array_record(builder)
     for split in SPLITS:
         if split not in builder.info.splits or not builder.info.splits[split].num_examples:
             raise DataError(
@@ -193,14 +192,14 @@ def read(builder: tfds.core.DatasetBuilder, progress: bool) -> tuple[dict[str, d
     for split in SPLITS:
         info = builder.info.splits[split]
         with tqdm(
-            _records(info, instead),
+            _records(builder, split),
             desc=f"reading {builder.name} {split}",
             total=info.num_examples,
             unit=" images",
             leave=False,
             disable=not (progress and sys.stderr.isatty()),
         ) as records:
-            splits[split] = _decode_all(records, info.num_examples, features, instead)
+            splits[split] = _decode_all(records, info.num_examples, builder)
         labels, num_classes = splits[split]["label"], features["label"].num_classes
         if labels.min() < 0 or labels.max() >= num_classes:
             raise DataError(
@@ -217,13 +216,13 @@ def again(builder: tfds.core.DatasetBuilder) -> str:
     return f"delete {builder.data_dir} and run: {command(builder.info.full_name, str(builder.data_dir_root))}"
 
 
-def require_array_record(builder: tfds.core.DatasetBuilder, instead: str) -> None:
+def require_array_record(builder: tfds.core.DatasetBuilder) -> None:
     """Raises DataError where a prepared dataset has another file format."""
     file_format = builder.info.file_format
     if file_format is not tfds.core.FileFormat.ARRAY_RECORD:
         raise DataError(
             f"{builder.name!r} in {builder.data_dir} is prepared as {file_format.value if file_format else 'unknown'}, "
-            f"which needs TensorFlow to read; to have it as array_record, {instead}"
+            f"which needs TensorFlow to read; to have it as array_record, {again(builder)}"
         )
 
 
@@ -249,41 +248,43 @@ def _require_one_shape(builder: tfds.core.DatasetBuilder, features: tfds.feature
         )
 
 
-def require_whole(path: str, expected: int, instead: str) -> ArrayRecordReader:
+def require_whole(path: str, expected: int, builder: tfds.core.DatasetBuilder) -> ArrayRecordReader:
     """The reader of one file of so many records; raises DataError where it is missing or cut."""
     if not os.path.isfile(path):
-        raise DataError(f"data file {path} is missing; {instead}")
+        raise DataError(f"data file {path} is missing; {again(builder)}")
     try:
         reader = ArrayRecordReader(path)
         count = reader.num_records()
     except (RuntimeError, IndexError) as error:  # what array_record raises for a bad header
-        raise DataError(f"data file {path} is damaged ({first_line(error)}); {instead}") from error
+        raise DataError(f"data file {path} is damaged ({first_line(error)}); {again(builder)}") from error
     if count != expected:
         raise DataError(
             f"data file {path} is damaged: {count} records can be read where dataset_info.json has {expected}; "
-            f"{instead}"
+            f"{again(builder)}"
         )
     return reader
 
 
-def _records(split: tfds.core.SplitInfo, instead: str) -> Iterator[tuple[str, bytes]]:
+def _records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[tuple[str, bytes]]:
     """(path, serialized example) of every record of a split, in order; checks each file's count before reading it."""
-    for path, expected in zip(map(str, split.filepaths), split.shard_lengths, strict=True):
-        reader = require_whole(path, expected, instead)
+    info = builder.info.splits[split]
+    for path, expected in zip(map(str, info.filepaths), info.shard_lengths, strict=True):
+        reader = require_whole(path, expected, builder)
         try:
             for start in range(0, expected, _CHUNK):
                 for record in reader.read(start, min(start + _CHUNK, expected)):
                     yield path, record
             reader.close()
         except (RuntimeError, IndexError) as error:  # what array_record raises for a bad checksum or length
-            raise DataError(f"data file {path} is damaged ({first_line(error)}); {instead}") from error
+            raise DataError(f"data file {path} is damaged ({first_line(error)}); {again(builder)}") from error
 
 
 def _decode_all(
-    records: Iterable[tuple[str, bytes]], count: int, features: tfds.features.FeaturesDict, instead: str
+    records: Iterable[tuple[str, bytes]], count: int, builder: tfds.core.DatasetBuilder
 ) -> dict[str, np.ndarray]:
     """The arrays of a split. Decodes with PIL directly, because TFDS's own way takes 1.4 times as long."""
-    shape, encoded = features["image"].shape, {"image": tfds.decode.SkipDecoding()}
+    features, encoded = image_and_label(builder), {"image": tfds.decode.SkipDecoding()}
+    shape = features["image"].shape
     images, labels = np.empty((count, *shape), np.uint8), np.empty(count, np.int32)
     for index, (path, record) in enumerate(records):
         try:
@@ -294,6 +295,6 @@ def _decode_all(
         except (DecodeError, OSError, SyntaxError, ValueError, KeyError) as error:  # protobuf's, then PIL's and ours
             raise DataError(
                 f"record {index} of its split, in {path}, is no labelled image of shape {shape} "
-                f"({first_line(error)}); {instead}"
+                f"({first_line(error)}); {again(builder)}"
             ) from error
     return {"image": images, "label": labels}

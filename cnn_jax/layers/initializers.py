@@ -4,6 +4,7 @@ A deep network's initial values are drawn on the host: compiling `model.init` co
 training step, and numpy draws the same numbers whatever the accelerator.
 """
 
+import functools
 import math
 import re
 import zlib
@@ -98,6 +99,11 @@ def shapes(model: nn.Module, x: jax.ShapeDtypeStruct) -> Any:
       model: a network.
       x: shape and type of the input, (B, H, W, C).
     """
+    return _shapes(model, x)  # ty: ignore[invalid-argument-type]  (flax makes modules hashable, by their fields)
+
+
+@functools.lru_cache(maxsize=8)
+def _shapes(model: nn.Module, x: jax.ShapeDtypeStruct) -> Any:
     return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(x.shape, x.dtype)))
 
 

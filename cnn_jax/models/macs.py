@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from cnn_jax.layers.initializers import shapes
+
 
 class Trace(NamedTuple):
     """A forward pass of one image in evaluation, traced.
@@ -26,7 +28,7 @@ class Trace(NamedTuple):
 def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Trace:
     """Traces a network for an image (H, W, C)."""
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    variables = shapes(model, image)
     closed, results = jax.make_jaxpr(model.apply, return_shape=True)(variables, image)
     return Trace(closed.jaxpr, variables, results)
 

@@ -76,10 +76,9 @@ def load(name: str, builder: tfds.core.DatasetBuilder) -> Dataset:
     Raises:
       DataError: another file format, a missing split, features that are not an image and a label, files missing or cut.
     """
-    again = prepared.again(builder)
-    prepared.require_array_record(builder, again)
-    train = records(builder, "train", again)
-    tested = [records(builder, split, again) for split in ("test", "validation") if split in builder.info.splits]
+    prepared.require_array_record(builder)
+    train = records(builder, "train")
+    tested = [records(builder, split) for split in ("test", "validation") if split in builder.info.splits]
     labelled = next((split for split in tested if len(split) and split.read(0)[1] >= 0), None)
     if labelled is None:
         raise DataError(f"dataset {name!r} has no labelled split test or validation")
@@ -91,11 +90,11 @@ def load(name: str, builder: tfds.core.DatasetBuilder) -> Dataset:
     return Dataset(name, splits, features(str(builder.data_dir))["label"].num_classes, fingerprint(sizes))
 
 
-def records(builder: tfds.core.DatasetBuilder, split: str, again: str) -> Records:
+def records(builder: tfds.core.DatasetBuilder, split: str) -> Records:
     """All records of a split; each file's count is checked."""
     info = builder.info.splits[split]
     for path, expected in zip(map(str, info.filepaths), info.shard_lengths, strict=True):
-        prepared.require_whole(path, expected, again)
+        prepared.require_whole(path, expected, builder)
     ends = np.cumsum(info.shard_lengths, dtype=np.int64)
     folder = str(builder.data_dir)
     prepared.image_and_label(builder)
