@@ -4,8 +4,11 @@
 # ./launch.sh NAME [flags]    sets up .venv on first use, then runs python -m experiments.NAME
 # ./launch.sh test [args]     sets up the test extras, then runs ruff, the type checker and pytest
 #
-# A sweep as a SLURM array, one cell an index (--plan counts them), and the report when all are finished:
-#   sbatch --array=0-17 --gpus=1 --wrap './launch.sh depth_sweep --cell=$SLURM_ARRAY_TASK_ID --workdir=/shared/runs'
+# A sweep as a SLURM array, one cell an index (--plan counts them), and the report when all are finished; a cell that is
+# preempted saves and is queued again. The first line installs, once, what all of them use:
+#   export EXTRAS=cuda; ./launch.sh doctor
+#   sbatch --array=0-17 --gpus=1 --requeue --wrap \
+#     'srun ./launch.sh depth_sweep --cell=$SLURM_ARRAY_TASK_ID --workdir=/shared/runs'
 #   ./launch.sh report --study=depth_sweep --workdir=/shared/runs
 #
 # PYTHON=python3.13  the interpreter to make .venv with       EXTRAS=cuda  extras to install: cuda, tpu, ray or bench

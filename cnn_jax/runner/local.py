@@ -68,7 +68,7 @@ def start(address: str, index: int, errors: IO[str]) -> "subprocess.Popen[str]":
         streams = {"stdout": subprocess.DEVNULL, "stderr": errors}
     return subprocess.Popen(
         [sys.executable, *sys.orig_argv[1:]],
-        env=os.environ | {PLACE: f"{address} {index}"},
+        env=os.environ | {PLACE: f"{address} {index}", "JAX_COORDINATOR_BIND_ADDRESS": address},
         stdin=subprocess.PIPE,
         text=True,
         start_new_session=True,

@@ -21,7 +21,7 @@ from cnn_jax.train.record import RecordError, read_json, write_json
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 VARIABLES = ("XLA_", "JAX_", "LIBTPU_", "CNN_JAX_NATIVE")
-OF_NO_NUMBER = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+OF_NO_NUMBER = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "JAX_COORDINATOR")
 compiling = [0.0]  # seconds that XLA has compiled in this process, or read what it had compiled before
 
 

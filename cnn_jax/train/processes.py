@@ -5,6 +5,8 @@ leader, has the run folder; the others do what it says.
 """
 
 import json
+import os
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +25,8 @@ MEETING_STEPS = 16
 def initialize(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
     """Joins the processes of one run; called before anything asks for a device.
 
-    With no argument JAX finds them out itself, from SLURM, Open MPI or a TPU pod.
+    With no argument JAX finds them out itself, from SLURM, Open MPI or a TPU pod. A process has all devices of its
+    host, or where SLURM or Open MPI started several there, the GPU of its number among them.
 
     Args:
       address: host:port of process 0, the same for all.
@@ -39,13 +42,25 @@ def initialize(address: str | None = None, count: int | None = None, index: int 
         raise ConfigError(f"{' and '.join(missing)} missing: processes want all of {', '.join(given)}, or none of them")
     jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM, before a run is there to see it
     try:
-        jax.distributed.initialize(address, count, index)
+        jax.distributed.initialize(
+            address, count, index, cluster_detection_method="deactivate" if address is not None else None
+        )
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
             f"the processes of this run do not find each other ({reason}); start it under SLURM, Open MPI or on a TPU "
             f"pod, or give {', '.join(given)}"
         ) from error
+    if alone_on_its_host() and "JAX_LOCAL_DEVICE_IDS" not in os.environ:
+        # JAX takes it that there is a process for each GPU, and leaves the others of the host idle.
+        for kind in ("cuda", "rocm"):
+            jax.config.update(f"jax_{kind}_visible_devices", "all")
+
+
+def alone_on_its_host() -> bool:
+    """Whether SLURM or Open MPI started one process of the run on each host, on this one at least."""
+    on_each_host = os.environ.get("SLURM_STEP_TASKS_PER_NODE") or os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "")
+    return set(re.sub(r"\(x\d+\)", "", on_each_host).split(",")) == {"1"}  # SLURM's form is 2,1(x3)
 
 
 def index() -> int:

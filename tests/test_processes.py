@@ -1,0 +1,98 @@
+"""Processes as SLURM and Open MPI start them, told by variables: they find each other, and their devices."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cnn_jax.config import ConfigError
+from cnn_jax.train import processes
+from tests.killed import FLAGS
+
+SAID = """if True:
+    from jax._src.xla_bridge import CUDA_VISIBLE_DEVICES
+    from cnn_jax.train import processes
+    processes.initialize()
+    told = processes.from_leader(lambda: "the leader's")
+    print(processes.index(), processes.count(), CUDA_VISIBLE_DEVICES.value, told, flush=True)
+"""
+
+
+def slurm(index, on_each_host):
+    """What srun sets for one of two tasks."""
+    return {
+        **{"SLURM_JOB_ID": "4242", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2"},
+        **{"SLURM_PROCID": str(index), "SLURM_STEP_TASKS_PER_NODE": on_each_host},
+        "SLURM_LOCALID": "0" if on_each_host == "1(x2)" else str(index),
+    }
+
+
+def open_mpi(index, on_each_host):
+    """What mpirun sets for one of two processes."""
+    return {
+        **{"OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911", "OMPI_COMM_WORLD_SIZE": "2"},
+        **{"OMPI_COMM_WORLD_RANK": str(index), "OMPI_COMM_WORLD_LOCAL_SIZE": on_each_host},
+        "OMPI_COMM_WORLD_LOCAL_RANK": "0" if on_each_host == "1" else str(index),
+    }
+
+
+def both(command, variables):
+    """Starts the command as two processes with these variables; returns what each of them printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = {"JAX_COORDINATOR_PORT": str(free.getsockname()[1]), "JAX_NUM_CPU_DEVICES": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    started = [subprocess.Popen(command, env=os.environ | port | variables(index), **pipes) for index in range(2)]
+    ends = [process.communicate(timeout=200) for process in started]
+    assert [process.returncode for process in started] == [0, 0], ends
+    return [[line for line in out.splitlines() if not line.startswith("[Gloo]")] for out, _ in ends]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "on_each_host", "gpus"),
+    [(slurm, "1(x2)", ["all", "all"]), (slurm, "2", ["0", "1"]), (open_mpi, "1", ["all", "all"])],
+)
+def test_a_process_alone_on_its_host_has_all_gpus_and_else_the_one_of_its_number(scheduler, on_each_host, gpus):
+    said = both([sys.executable, "-c", SAID], lambda index: scheduler(index, on_each_host))
+    assert said == [[f"{index} 2 {gpus[index]} the leader's"] for index in range(2)]
+
+
+def test_a_run_that_slurm_started_is_the_same_run(digits_dir, tmp_path, undisturbed):
+    flags = [*FLAGS, "--distributed", f"--data_dir={digits_dir}", f"--workdir={tmp_path}"]
+    command = [sys.executable, "-m", "experiments.train", *flags]
+    first, second = both(command, lambda index: slurm(index, "1(x2)"))
+    assert "test error" in "".join(first) and second == []
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert (manifest["processes"], len(manifest["devices"])) == (2, 2)
+    assert not any(name.startswith("JAX_COORDINATOR") for name in manifest["environment"])
+    ours, theirs = (
+        [
+            [line[name] for name in ("step", "train_loss", "validation_loss", "test_loss")]
+            for line in map(json.loads, lines)
+        ]
+        for lines in ((tmp_path / "run" / "metrics.jsonl").read_bytes().splitlines(), undisturbed[0].splitlines())
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            (None, None, None),
+            "do not find each other .*; start it under SLURM, Open MPI or on a TPU pod, or give --coord",
+        ),
+        (
+            ("127.0.0.1:1", 2, None),
+            "--process_id missing: processes want all of --coordinator_address, --num_processes",
+        ),
+        (("127.0.0.1:1", 2, 2), "do not find each other .*process_id=2"),
+    ],
+)
+def test_what_is_missing_is_said(arguments, told):
+    with pytest.raises(ConfigError, match=told):
+        processes.initialize(*arguments)
