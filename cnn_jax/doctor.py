@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import tomllib
+import zlib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,7 @@ NETWORK = ("nfs", "nfs4", "cifs", "smb3", "lustre", "fuse.sshfs", "9p", "ceph", 
 PUBLIC = ("mnist", "cifar10", "imagenet2012")
 PYPROJECT = Path(cnn_jax.__file__).parents[1] / "pyproject.toml"
 AGAIN = "delete .venv and run ./launch.sh again"
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
 ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
 
@@ -129,8 +131,28 @@ def compiled() -> Finding:
             SLOW, "compiled programs", "are not kept: start by ./launch.sh, or set JAX_COMPILATION_CACHE_DIR"
         )
     files = [path for path in cache_folder().glob("*") if path.is_file()]
-    size = sum(path.stat().st_size for path in files)
-    return Finding(OK, "compiled programs", f"{len(files)} files, {size / 2**20:.0f} MiB in {cache_folder()}")
+    size, cut = sum(path.stat().st_size for path in files), [path for path in files if is_cut(path)]
+    said = f"{len(files)} files, {size / 2**20:.0f} MiB in {cache_folder()}"
+    if not cut:
+        return Finding(OK, "compiled programs", said)
+    for path in cut:
+        path.unlink(missing_ok=True)
+    return Finding(SLOW, "compiled programs", f"{said}, {len(cut)} cut off: these are deleted, and compiled anew")
+
+
+def is_cut(program: Path) -> bool:
+    """Whether a compiled program was written in part, by a process that was killed then or on a disk that was full.
+
+    JAX warns of it in every run, and never writes it anew.
+    """
+    content = program.read_bytes()
+    if content.startswith(ZSTANDARD):  # which Python reads from 3.14 on
+        return False
+    try:
+        zlib.decompress(content)
+    except zlib.error:
+        return program.name.endswith("-cache")
+    return False
 
 
 def datasets(folder: str) -> Iterator[Finding]:

@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -53,7 +55,15 @@ def launch(main: Callable[[], int | None]) -> None:
             print(stopped, file=sys.stderr)
             return stopped.exit_status
 
+    warnings.showwarning = warn
     app.run(run)
+
+
+def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Shows a warning as one line, and not the line of code that it comes from."""
+    text = " ".join(str(message).split())
+    of_compiled = text.startswith("Error reading persistent compilation cache")
+    print(f"warning: {text}" + "; ./launch.sh doctor mends it" * of_compiled, file=sys.stderr)
 
 
 def path(folder: str) -> Path:

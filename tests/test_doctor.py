@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from cnn_jax import doctor
+from tests import killed
 
 
 def found(data_dir):
@@ -82,3 +83,28 @@ def test_the_page_ends_well(digits_dir):
     done = page(digits_dir)
     assert done.returncode == 0, done.stderr
     assert "MISSING  imagenet2012" in done.stdout
+
+
+def test_compiled_programs_that_were_cut_off_are_told_in_one_line_and_deleted(digits_dir, tmp_path, monkeypatch):
+    """As by a kill or a full disk while they are written: JAX would warn of them in every run to come."""
+    compiled = tmp_path / "compiled"
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(compiled)}
+
+    def train(name):
+        done = subprocess.run(
+            killed.command(digits_dir, tmp_path / name), capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr, killed.ends(tmp_path / name)
+
+    said, whole = train("whole")
+    assert said == ""
+    program = max(compiled.glob("*-cache"), key=lambda path: path.stat().st_size)
+    program.write_bytes(program.read_bytes()[:-100])
+    said, again = train("cut")
+    assert said.startswith("warning: Error reading") and said.endswith("; ./launch.sh doctor mends it\n")
+    assert said.count("\n") == 1 and again == whole
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))
+    finding, healthy = doctor.compiled(), doctor.compiled()
+    assert finding.state == "SLOW" and "1 cut off: these are deleted" in finding.said and not program.exists()
+    assert healthy.state == "OK"

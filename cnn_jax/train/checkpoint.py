@@ -1,10 +1,12 @@
 """Checkpoints of a run: written whole or not at all, verified when read, two kept so that one may be damaged."""
 
 import errno
+import functools
 import hashlib
 import logging
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,7 @@ class Checkpoints:
             raise self._cannot_write(step, system_error(error) or first_line(error)) from error
 
     def _require_room(self, step: int, needed: int) -> None:
-        # Before Orbax begins: of a disk that is full its threads tell in tracebacks, some after the error is told.
+        # Before Orbax begins, which on a disk that is full leaves a folder half-written.
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise self._cannot_write(
@@ -174,8 +176,21 @@ def alone() -> MultiprocessingOptions:
 
 
 def quiet_orbax() -> None:
-    """Orbax tells each save in a dozen lines, warns of files it does without, and tells errors twice."""
+    """Orbax tells each save in a dozen lines, warns of files it does without, and tells errors twice or more."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    quiet_late_threads()
+
+
+@functools.cache
+def quiet_late_threads() -> None:
+    """Where a save fails, threads of TensorStore go on to tell an event loop that is closed by then, in tracebacks."""
+    tell = sys.unraisablehook
+
+    def tell_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            tell(unraisable)
+
+    sys.unraisablehook = tell_others
 
 
 def digest(tree: Any) -> str:
