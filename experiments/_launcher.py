@@ -6,7 +6,6 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import app, flags, logging
 
@@ -55,15 +54,17 @@ def launch(main: Callable[[], int | None]) -> None:
             print(stopped, file=sys.stderr)
             return stopped.exit_status
 
-    warnings.showwarning = warn
+    warnings.formatwarning = one_line
     app.run(run)
 
 
-def warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Shows a warning as one line, and not the line of code that it comes from."""
+def one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as it is shown: not the line of code that it comes from."""
     text = " ".join(str(message).split())
     of_compiled = text.startswith("Error reading persistent compilation cache")
-    print(f"warning: {text}" + "; ./launch.sh doctor mends it" * of_compiled, file=sys.stderr)
+    return f"warning: {text}" + "; ./launch.sh doctor mends it" * of_compiled + "\n"
 
 
 def path(folder: str) -> Path:
