@@ -54,7 +54,7 @@ def launch(main: Callable[[], int | None]) -> None:
             print(stopped, file=sys.stderr)
             return stopped.exit_status
 
-    warnings.formatwarning = one_line
+    warnings.formatwarning = one_line  # ty: ignore[invalid-assignment]  (to it each function is a type of its own)
     app.run(run)
 
 
