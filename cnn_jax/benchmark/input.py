@@ -3,6 +3,7 @@
 import contextlib
 import platform
 from collections.abc import Sequence
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,10 +48,12 @@ def write(rows: Sequence[Sequence[str]], workload: Input, peer: str | None, comm
     heads += [f"{peer}, images/s", "ratio: median [quartiles]"] if peer else []
     lines = [heads, ["---"] * len(heads), *rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    packages = ["grain", "pillow", *(["torch", "torchvision"] if peer else [])]
+    versions = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
     said = (
         f"Random resized crops of {workload.size} pixels, mirrored, batches of {workload.batch_size}, from "
         f"{Path(workload.folder).name}; {cpu_threads()} CPU cores, {platform.machine()}, Python "
-        f"{platform.python_version()}."
+        f"{platform.python_version()}, {versions}."
     )
     text = f"`{command}`\n\n{table}\n\n{said}\n"
     record.write_atomically(workdir / "input.md", text)
