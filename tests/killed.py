@@ -20,8 +20,12 @@ FLAGS = [
 ]
 
 
-def command(data_dir, workdir, *flags):
-    return [sys.executable, "-m", "experiments.train", f"--data_dir={data_dir}", f"--workdir={workdir}", *FLAGS, *flags]
+def arguments(data_dir, workdir, *more):
+    return [f"--data_dir={data_dir}", f"--workdir={workdir}", *FLAGS, *more]
+
+
+def command(data_dir, workdir, *more):
+    return [sys.executable, "-m", "experiments.train", *arguments(data_dir, workdir, *more)]
 
 
 def run(data_dir, workdir, *flags):

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.killed import STEPS, command, ends, reached, run
+from tests import started
+from tests.killed import STEPS, arguments, command, ends, reached, run
 
 
 def attempt(data_dir, workdir, *flags, limits=()):
@@ -122,7 +123,8 @@ def test_a_record_cut_or_deleted(digits_dir, stopped, file, keep, said):
     before = {
         other: other.read_bytes() for other in stopped.rglob("*") if other.is_file() and other.name != "manifest.json"
     }
-    assert_one_line(*attempt(digits_dir, stopped), str(path), said)
+    done = started.page("train", *arguments(digits_dir, stopped))
+    assert_one_line(done.returncode, done.stderr, str(path), said)
     assert before == {other: other.read_bytes() for other in before}
 
 

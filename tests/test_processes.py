@@ -9,9 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from cnn_jax.config import ConfigError
-from cnn_jax.train import processes
 from tests.killed import FLAGS
+from tests.started import refused
 
 SAID = """if True:
     from jax._src.xla_bridge import CUDA_VISIBLE_DEVICES
@@ -79,20 +78,18 @@ def test_a_run_that_slurm_started_is_the_same_run(digits_dir, tmp_path, undistur
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
 
+HOST = "--coordinator_address=127.0.0.1:1"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("flags", "told"),
     [
-        (
-            (None, None, None),
-            "do not find each other .*; start it under SLURM, Open MPI or on a TPU pod, or give --coord",
-        ),
-        (
-            ("127.0.0.1:1", 2, None),
-            "--process_id missing: processes want all of --coordinator_address, --num_processes",
-        ),
-        (("127.0.0.1:1", 2, 2), "do not find each other .*process_id=2"),
+        (["--distributed"], "do not find each other (coordinator_address should be defined.); start it under SLURM"),
+        ([HOST, "--num_processes=2"], "--process_id missing: processes want all of --coordinator_address, --num_proc"),
+        ([HOST, "--num_processes=2", "--process_id=2"], "do not find each other (process_id and num_processes must be"),
+        ([HOST, "--processes=2"], "--processes starts all of a run's processes here; leave --distributed and the"),
     ],
 )
-def test_what_is_missing_is_said(arguments, told):
-    with pytest.raises(ConfigError, match=told):
-        processes.initialize(*arguments)
+def test_what_is_missing_is_said(flags, told, digits_dir, tmp_path):
+    assert told in refused("train", *flags, f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
+    assert not list(tmp_path.iterdir())

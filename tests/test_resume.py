@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.train.checkpoint import KEPT
-from tests.killed import FLAGS, STEPS, command, ends, interrupt, reached, run, saving
+from tests import started
+from tests.killed import FLAGS, STEPS, arguments, command, ends, interrupt, reached, run, saving
 
 
 def test_the_undisturbed_run_recorded_what_it_should(undisturbed):
@@ -79,14 +80,14 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, st
 
 def test_another_config_is_refused_and_nothing_is_lost(digits_dir, stopped):
     files = {path: path.read_bytes() for path in Path(stopped).rglob("*") if path.is_file()}
-    other = command(digits_dir, stopped, "--set=optim.learning_rate=0.05")
-    done = subprocess.run(other, capture_output=True, text=True, timeout=100)
+    other = arguments(digits_dir, stopped, "--set=optim.learning_rate=0.05")
+    done = started.page("train", *other)
     assert done.returncode == 1
     assert "belongs to another config: optim.learning_rate: 0.1 there, 0.05 here" in done.stderr
     # The same refusal where config.json was exchanged, from the checkpoint's own copy.
     config = stopped / "run" / "config.json"
     config.write_text(config.read_text().replace('"learning_rate": 0.1', '"learning_rate": 0.05'))
-    done = subprocess.run(other, capture_output=True, text=True, timeout=100)
+    done = started.page("train", *other)
     assert done.returncode == 1
     assert "optim.learning_rate: 0.1 there, 0.05 here" in done.stderr
     unchanged = {path for path in files if path.exists() and path.read_bytes() == files[path]}

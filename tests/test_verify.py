@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -12,35 +10,31 @@ from flax import linen as nn
 
 from cnn_jax import verify
 from cnn_jax.models import build
-from tests.test_resume import FLAGS, STEPS
-
-
-def page(name, *flags):
-    command = [sys.executable, "-m", f"experiments.{name}", "--noprogress", *map(str, flags)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+from tests import killed, started
+from tests.killed import STEPS
 
 
 @pytest.fixture(scope="module")
 def run(digits_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("verified")
-    flags = [flag for flag in FLAGS if flag != "--noprogress"]
-    done = page(
-        "train", *flags, f"--data_dir={digits_dir}", f"--workdir={workdir}", "--checkpoint_seconds=0", "--devices=1"
-    )
-    assert done.returncode == 0, done.stderr
+    killed.run(digits_dir, workdir, "--checkpoint_seconds=0", "--devices=1")
     return workdir / "run"
+
+
+def verified(*flags):
+    return started.page("verify", "--noprogress", *flags)
 
 
 def test_a_run_repeats_itself_bit_for_bit(run):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    done = page("verify", f"--run={run}", "--steps=20")
+    done = verified(f"--run={run}", "--steps=20")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "steps 1 to 20: 20 of 20 losses are equal bit for bit",
         *(f"evaluation at step {step}: equal bit for bit" for step in (7, 14, 20)),
         "EQUAL",
     ]
-    done = page("verify", f"--run={run}", f"--from={STEPS - 1}")
+    done = verified(f"--run={run}", f"--from={STEPS - 1}")
     assert done.stdout.splitlines() == [
         f"steps {STEPS} to {STEPS}: 1 of 1 losses are equal bit for bit",
         f"evaluation at step {STEPS}: equal bit for bit",
@@ -51,7 +45,7 @@ def test_a_run_repeats_itself_bit_for_bit(run):
 
 
 def test_on_other_devices_it_is_equal_to_rounding(run):
-    done = page("verify", f"--run={run}", "--steps=8", "--devices=2", "--parallel=jit")
+    done = verified(f"--run={run}", "--steps=8", "--devices=2", "--parallel=jit")
     assert done.returncode == 0, done.stderr
     assert "differs from the run: devices: ['cpu'] there, ['cpu', 'cpu'] here" in done.stdout
     assert done.stdout.splitlines()[-1] in ("EQUAL TO ROUNDING", "EQUAL")
@@ -63,7 +57,7 @@ def test_what_is_not_what_was_recorded_is_found(run, tmp_path):
     losses = np.fromfile(changed / "losses.float32", "<f4")
     losses[4] = np.nextafter(losses[4], 9)
     losses.tofile(changed / "losses.float32")
-    done = page("verify", f"--run={changed}", "--steps=8")
+    done = verified(f"--run={changed}", "--steps=8")
     assert done.returncode == 1
     assert "7 of 8 losses are equal" in done.stdout and "the first that differs is step 5's" in done.stdout
     assert done.stdout.endswith("DIFFERENT\n")
@@ -80,14 +74,14 @@ def test_evaluations_and_checkpoints_that_differ_are_found(run, tmp_path):
     manifest["versions"]["jax"] = "0.0.1"
     (changed / "manifest.json").write_text(json.dumps(manifest))
     flags = [f"--run={changed}", f"--from={STEPS - 1}"]
-    done = page("verify", *flags)
+    done = verified(*flags)
     assert done.returncode == 1 and done.stdout.endswith("DIFFERENT\n")
     assert "differs from the run: versions jax: 0.0.1 there, 0." in done.stdout
     assert f"evaluation at step {STEPS}: differs by 9.9e-03, relative" in done.stdout
     shutil.copy(run / "metrics.jsonl", changed)
     meta = changed / "checkpoints" / str(STEPS) / "meta" / "metadata"
     meta.write_text(meta.read_text().replace(json.loads(meta.read_text())["digest"], "0" * 32))
-    done = page("verify", *flags)
+    done = verified(*flags)
     assert done.returncode == 1 and f"checkpoint {STEPS}: differs by inf, relative" in done.stdout
 
 
@@ -101,7 +95,7 @@ def test_relative_differences(ours, theirs, expected):
 
 def test_the_manifest_says_what_ran_it(run, digits_dir):
     manifest = json.loads((run / "manifest.json").read_text())
-    assert manifest["data_dir"] == str(digits_dir) and manifest["command"].startswith("./launch.sh train --noprogress")
+    assert manifest["data_dir"] == str(digits_dir) and manifest["command"].startswith("./launch.sh train --data_dir=")
     assert (manifest["processes"], manifest["accumulate"], manifest["deterministic"]) == (1, 1, False)
     assert manifest["environment"]["JAX_NUM_CPU_DEVICES"] == "2"
     assert manifest["git"] is None or len(manifest["git"]["commit"]) == 40
@@ -110,9 +104,7 @@ def test_the_manifest_says_what_ran_it(run, digits_dir):
 
 
 def test_deterministic_is_recorded(digits_dir, tmp_path):
-    flags = [*FLAGS, f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--set=steps=2", "--set=evaluations=1"]
-    done = page("train", *flags, "--deterministic")
-    assert done.returncode == 0, done.stderr
+    killed.run(digits_dir, tmp_path, "--set=steps=2", "--set=evaluations=1", "--deterministic")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["deterministic"] is True
     assert "--xla_gpu_deterministic_ops=true" in manifest["environment"]["XLA_FLAGS"]
@@ -149,5 +141,4 @@ def test_what_cannot_be_verified_is_said(run, tmp_path):
         ([f"--run={tmp_path}"], "is not a run folder"),
         ([f"--run={bare}"], "manifest.json is missing"),
     ):
-        done = page("verify", *flags)
-        assert done.returncode == 1 and said in done.stderr and done.stderr.count("\n") == 1
+        assert said in started.refused("verify", *flags)

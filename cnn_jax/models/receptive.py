@@ -55,9 +55,12 @@ def _through(equation: Any, arguments: list[Field | None]) -> list[Field | None]
         branches = [_walk(jaxpr, arguments[1:]) for jaxpr in inner_jaxprs(equation)]
         return max(branches, key=lambda results: max((field.layers for field in results if field), default=0))
     if equation.primitive.name == "scan":
-        constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+        (body,) = inner_jaxprs(equation)
+        # Constants come first, then what is carried, then what is scanned: of this alone the body sees a slice.
+        carried = _of_one_shape(equation.outvars, body.outvars)
+        constants = _of_one_shape(equation.invars, body.invars) - carried
         for _ in range(equation.params["length"]):
-            results = _walk(equation.params["jaxpr"].jaxpr, arguments)
+            results = _walk(body, arguments)
             arguments = [*arguments[:constants], *results[:carried], *arguments[constants + carried :]]
         return results
     for jaxpr in inner_jaxprs(equation):
@@ -69,6 +72,10 @@ def _through(equation: Any, arguments: list[Field | None]) -> list[Field | None]
     step, layers = max(field.step for field in seen), max(field.layers for field in seen)
     union = Field(step, min(field.first for field in seen), max(field.last for field in seen), layers)
     return [_windowed(equation, union)] * len(equation.outvars)
+
+
+def _of_one_shape(outer: list[Any], inner: list[Any]) -> int:
+    return sum(one.aval.shape == other.aval.shape for one, other in zip(outer, inner, strict=True))
 
 
 def _windowed(equation: Any, field: Field) -> Field:
