@@ -13,6 +13,7 @@ from cnn_jax.benchmark.turns import BenchmarkError
 from cnn_jax.config import ConfigError
 from cnn_jax.data import DataError
 from cnn_jax.runner import local
+from cnn_jax.train import processes
 from cnn_jax.train.devices import make_deterministic
 from cnn_jax.train.loop import TrainingError
 from cnn_jax.train.record import RecordError
@@ -39,7 +40,9 @@ def launch(main: Callable[[], int | None]) -> None:
             if _processes.wanted():
                 return local.run(FLAGS.processes)
             _processes.join()
-            return main()
+            status = main()
+            processes.leave(status or 0)
+            return status
         except (BenchmarkError, ConfigError, DataError, RecordError, TrainingError, WeightsError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -52,6 +55,7 @@ def launch(main: Callable[[], int | None]) -> None:
             raise
         except Stopped as stopped:
             print(stopped, file=sys.stderr)
+            processes.leave(stopped.exit_status)
             return stopped.exit_status
 
     warnings.formatwarning = one_line  # ty: ignore[invalid-assignment]  (to it each function is a type of its own)

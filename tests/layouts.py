@@ -102,6 +102,7 @@ def process(folder, data_dir, pairs, address=None, index=None):
             source, target = folder / begun / "half", folder / begun / f"half, then {name}"
             processes.from_leader(lambda source=source, target=target: copy(source, target))
             run(name, BATCH_NORM[0], target, dataset)
+    processes.leave(0)
 
 
 def copy(source, target):

@@ -17,7 +17,8 @@ SAID = """if True:
     from cnn_jax.train import processes
     processes.initialize()
     told = processes.from_leader(lambda: "the leader's")
-    print(processes.index(), processes.count(), CUDA_VISIBLE_DEVICES.value, told, flush=True)
+    print(processes.index(), processes.count(), CUDA_VISIBLE_DEVICES.value, told)
+    processes.leave(0)
 """
 
 
@@ -47,7 +48,7 @@ def both(command, variables):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     started = [subprocess.Popen(command, env=os.environ | port | variables(index), **pipes) for index in range(2)]
     ends = [process.communicate(timeout=200) for process in started]
-    assert [process.returncode for process in started] == [0, 0], ends
+    assert [process.returncode for process in started] == [0, 0], "\n".join(said for _, said in ends)
     return [[line for line in out.splitlines() if not line.startswith("[Gloo]")] for out, _ in ends]
 
 

@@ -7,6 +7,7 @@ leader, has the run folder; the others do what it says.
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,20 @@ def initialize(address: str | None = None, count: int | None = None, index: int 
         # JAX takes it that there is a process for each GPU, and leaves the others of the host idle.
         for kind in ("cuda", "rocm"):
             jax.config.update(f"jax_{kind}_visible_devices", "all")
+
+
+def leave(status: int) -> None:
+    """Ends this process when all processes of the run have come here; where it is alone, does nothing.
+
+    JAX by itself takes down a process's devices first and has it wait for the others then, which now and then aborts it
+    although the run is finished (https://github.com/marin-community/marin/issues/8392): here nothing is taken down.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    jax.distributed.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def alone_on_its_host() -> bool:
