@@ -146,13 +146,13 @@ def is_cut(program: Path) -> bool:
     JAX warns of it in every run, and never writes it anew.
     """
     content = program.read_bytes()
-    if content.startswith(ZSTANDARD):  # which Python reads from 3.14 on
+    if not program.name.endswith("-cache") or content.startswith(ZSTANDARD):  # which Python reads from 3.14 on
         return False
     try:
         zlib.decompress(content)
+        return False
     except zlib.error:
-        return program.name.endswith("-cache")
-    return False
+        return True
 
 
 def datasets(folder: str) -> Iterator[Finding]:
