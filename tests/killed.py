@@ -28,6 +28,13 @@ def command(data_dir, workdir, *more):
     return [sys.executable, "-m", "experiments.train", *arguments(data_dir, workdir, *more)]
 
 
+def sweep_command(data_dir, workdir, *more):
+    """The same run with three seeds."""
+    shared = [flag for flag in FLAGS if not flag.startswith(("--model=", "--run="))]
+    cells = ["--depths=8", "--kinds=plain", "--seeds=0,1,2", f"--data_dir={data_dir}", f"--workdir={workdir}"]
+    return [sys.executable, "-m", "experiments.depth_sweep", *shared, *cells, *more]
+
+
 def run(data_dir, workdir, *flags):
     done = subprocess.run(command(data_dir, workdir, *flags), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -62,9 +69,9 @@ def saving(checkpoints):
     )
 
 
-def ends(workdir):
+def ends(workdir, run="run"):
     """All that a run leaves which depends on its config alone."""
-    folder = workdir / "run"
+    folder = workdir / run
     result = json.loads((folder / "result.json").read_text())
     del result["seconds"]
     meta = json.loads((folder / "checkpoints" / str(STEPS) / "meta" / "metadata").read_text())

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from cnn_jax.runner import Settings, cluster
+from tests.started import ROOT, refused
+
 STEPS = 50
 SWEEP = [
     *("--depths=8", "--kinds=plain", "--seeds=0,1", "--width=4", "--devices=1"),
@@ -114,3 +115,27 @@ def test_without_ray_one_line_says_how_to_get_it(tmp_path):
         "error: --executor=ray: Ray is not installed here; EXTRAS=ray ./launch.sh ... installs it\n",
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("gpus", "platforms", "share_of_memory"), [(0.0, "cpu", None), (0.5, None, "0.450"), (1.0, None, None)]
+)
+def test_a_run_computes_on_what_it_is_given(gpus, platforms, share_of_memory, monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")  # of the driver, which computes nothing
+    kept = cluster.environment(Settings(executor="ray", gpus_per_run=gpus))
+    assert (kept.get("JAX_PLATFORMS"), kept.get("XLA_CLIENT_MEM_FRACTION")) == (platforms, share_of_memory)
+    assert kept["JAX_NUM_CPU_DEVICES"] == "1" and kept["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--workers=2"], "--executor=ray decides itself how many runs there are at a time: leave --workers=2 out"),
+        (["--seeds_in_parallel"], "leave --seeds_in_parallel out"),
+        (["--gpus_per_run=1.5"], "--gpus_per_run=1.5: a whole number, or a fraction of one GPU"),
+        (["--ray_address=127.0.0.1:1"], "--ray_address=127.0.0.1:1: no Ray cluster is reached"),
+    ],
+)
+def test_what_cannot_be_is_one_line(flags, told, digits_dir, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: EXTRAS=ray ./launch.sh test")
+    assert told in refused("depth_sweep", "--executor=ray", *flags, f"--data_dir={digits_dir}", f"--workdir={tmp_path}")

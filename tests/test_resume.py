@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 
 from cnn_jax.train.checkpoint import KEPT
 from tests import started
-from tests.killed import FLAGS, STEPS, arguments, command, ends, interrupt, reached, run, saving
+from tests.killed import STEPS, arguments, command, ends, interrupt, reached, run, saving, sweep_command
 
 
 def test_the_undisturbed_run_recorded_what_it_should(undisturbed):
@@ -111,12 +110,6 @@ def test_a_run_in_use_is_refused(digits_dir, tmp_path):
     finally:
         process.kill()
         process.wait()
-
-
-def sweep_command(data_dir, workdir, *flags):
-    shared = [flag for flag in FLAGS if not flag.startswith(("--model=", "--run="))]
-    cells = ["--depths=8", "--kinds=plain", "--seeds=0,1,2", f"--data_dir={data_dir}", f"--workdir={workdir}"]
-    return [sys.executable, "-m", "experiments.depth_sweep", *shared, *cells, *flags]
 
 
 def sweep_ends(command, workdir, devices):

@@ -28,6 +28,7 @@ from cnn_jax.train import record
 from cnn_jax.train.signals import Stopped, stop_signals
 
 LOCK_SECONDS = 120.0  # for which shared storage may hold the lock of a node that is gone; NFS has leases of 90
+CONNECT_SECONDS = 10.0  # in which a cluster's first node answers
 LOST = 10  # nodes that a run may lose
 STOP_SECONDS = 120.0  # in which runs that are told to stop save
 OBJECT_STORE_BYTES = 100 * 2**20  # of a cluster of this machine alone: what is passed around is configs and results
@@ -74,17 +75,25 @@ def connect(settings: Settings) -> tuple[ModuleType, bool]:
         return ray, False
     alone: dict[str, Any] = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False} if local else {}
     try:
+        require_listener(settings.ray_address)
         with warnings.catch_warnings():
             # JAX warns of forks; those by which Ray starts its processes here are followed by an exec at once.
             warnings.filterwarnings("ignore", r"os.fork\(\) was called", RuntimeWarning)
             ray.init(settings.ray_address, log_to_driver=False, logging_level=logging.ERROR, **alone)
-    except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError, TimeoutError and its own
+    except Exception as error:  # OSError; Ray raises RuntimeError, ValueError, TimeoutError and its own
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
             f"--ray_address={settings.ray_address}: no Ray cluster is reached ({reason}); start one by `ray start "
             "--head`, name one, or take --ray_address=local, a cluster of this machine alone"
         ) from error
     return ray, True
+
+
+def require_listener(address: str) -> None:
+    """Raises OSError where nobody listens at host:port, for which Ray itself would wait for minutes."""
+    host, colon, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 class Runs:
