@@ -98,7 +98,7 @@ def counted(configs: Sequence[Config], datasets: Sequence[Dataset], workdir: Pat
             f"{rate * bytes_each(dataset) / MEBIBYTE:>7,.1f} {6 * macs * rate / 1e12:>8.1f}"
         )
     lines.append(
-        f"{len(layout.devices)} devices, {layout.accumulate} parts of a batch; images/s, MiB/s of encoded images and "
+        f"{len(layout.devices)} devices, --accumulate={layout.accumulate}; images/s, MiB/s of encoded images and "
         f"TFLOP/s are what it takes to finish one run in {hours:g} hours; nothing was trained or timed"
     )
     return "\n".join(lines)
