@@ -1,10 +1,11 @@
 """Worker processes of a sweep that are killed or hang: real signals, found by the run folder that each holds."""
 
+import contextlib
+import glob
 import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,12 +16,10 @@ TWO = ["--seeds=0,1", "--workers=2", "--checkpoint_seconds=0", "--hung_seconds=2
 
 def worker_of(folder):
     """The process that holds the run folder."""
-    for place in Path("/proc").glob("[0-9]*/fd/*"):
-        try:
+    for place in glob.iglob("/proc/[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # it is closed, or another user's
             if os.readlink(place) == str(folder):
-                return int(place.parts[2])
-        except OSError:
-            continue  # it has ended, or is another user's
+                return int(place.split("/")[2])
     raise LookupError(folder)
 
 
