@@ -12,6 +12,8 @@ from cnn_jax.benchmark import convolutions, growth
 from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, measure, require_peer, table
 from cnn_jax.benchmark.turns import BenchmarkError, Side, Workload, take_turns
 from cnn_jax.models.macs import count_macs
+from tests import started
+from tests.started import refused
 
 TINY = Workload("resnet8", batch_size=8, image_size=8, width=4, dtype="float32", threads=1)
 needs_torch = pytest.mark.skipif(
@@ -157,3 +159,25 @@ def test_convolution_shapes_are_timed():
     times = convolutions.measure(shape, batch_size=2, rounds=2)
     assert times.keys() == set(convolutions.KINDS)
     assert all(milliseconds > 0 for pair in times.values() for milliseconds in pair)
+
+
+def test_the_loader_is_timed(insects_dir, tmp_path):
+    flags = [
+        "--size=24",
+        "--batch_size=4",
+        "--batches=2",
+        "--rounds=1",
+        "--workers=0,1",
+        "--pixels=uint8",
+        "--noprogress",
+    ]
+    found = [f"--data_dir={insects_dir}", f"--workdir={tmp_path}"]
+    done = started.page("input_benchmark", "--dataset=insects", *found, *flags)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "input.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
+    assert [row[:2] for row in rows] == [["0", "uint8"], ["1", "uint8"]] and all(int(row[2]) > 0 for row in rows)
+    assert "crops of 24 pixels, mirrored, batches of 4, from insects" in text and "grain " in text
+    assert "--dataset=beetles is no image folder of --data_dir" in refused(
+        "input_benchmark", "--dataset=beetles", *found
+    )

@@ -1,9 +1,7 @@
 """Streamed images: the same batches however they are decoded, and pixels that a second implementation agrees with."""
 
 import io
-import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -23,9 +21,6 @@ from cnn_jax.data.stream import pictures
 from cnn_jax.data.stream.pictures import Augmentation, for_training, random_box
 from cnn_jax.evaluation import networks
 from cnn_jax.train import devices, loop
-from cnn_jax.train.checkpoint import digest
-from cnn_jax.train.record import read_losses
-from cnn_jax.train.signals import Stopped
 
 SHOWN = Augmentation(24, (28, 40), pca=0.1)
 EVERYTHING = dict(batch_size=8, seed=3, augmentation=SHOWN)
@@ -246,27 +241,3 @@ def test_prepared_sets_are_streamed_record_by_record(digits_dir, digits):
     assert "record 7 of " in streamed.splits["train"].name(7)
     shown = list(stream.training(streamed.splits["train"], first_step=0, steps=2, share=(0, 1), **EVERYTHING))
     assert shown[1]["image"].shape == (8, 24, 24, 3)
-
-
-def test_a_streamed_run_stopped_in_mid_epoch_ends_with_the_same_bits(insects, tmp_path):
-    settings = ["model.name=resnet8", "model.width=4", "model.bn_group=4", "batch_size=8", "data.crop=24", "steps=10"]
-    settings += ["data.short_side=28,40", "data.mean=0.5", "data.pca=0.1", "evaluations=2"]
-    config = classification.complete(override(presets.get("resnet_digits"), settings), insects)
-    layout = devices.choose("pmap", 2)
-    task = classification.make_task(config, insects, layout.axis_name)
-    fit = lambda name, **more: loop.fit(  # noqa: E731
-        task, config, insects, tmp_path / name, loop.Options(layout, progress=False, **more)
-    )
-    undisturbed = fit("undisturbed")
-    asked = iter(range(3))
-    stop = type("Third", (list,), {"__bool__": lambda self: next(asked, None) is None})([signal.SIGTERM])
-    with pytest.raises(Stopped):
-        fit("stopped", signals=stop)
-    resumed = fit("stopped", decode_workers=1)
-    assert {**resumed, "seconds": 0} == {**undisturbed, "seconds": 0}
-    folders = [tmp_path / name for name in ("undisturbed", "stopped")]
-    np.testing.assert_array_equal(*map(read_losses, folders))
-    sessions = json.loads((folders[1] / "manifest.json").read_text())["sessions"]
-    assert 0 < sessions[1]["from_step"] < 10 and sessions[1]["from_step"] * 8 % 33
-    saved = [json.loads((f / "checkpoints" / "10" / "meta" / "metadata").read_text())["digest"] for f in folders]
-    assert saved[0] == saved[1] != digest({})
