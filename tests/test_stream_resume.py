@@ -27,9 +27,10 @@ def test_a_streamed_run_stopped_in_mid_epoch_ends_with_the_same_bits(insects_dir
     config = classification.complete(override(presets.get("resnet_digits"), settings), insects)
     layout = devices.choose("pmap", 2)
     task = classification.make_task(config, insects, layout.axis_name)
-    fit = lambda name, **more: loop.fit(  # noqa: E731
-        task, config, insects, tmp_path / name, loop.Options(layout, progress=False, **more)
-    )
+
+    def fit(name, **more):
+        return loop.fit(task, config, insects, tmp_path / name, loop.Options(layout, progress=False, **more))
+
     undisturbed = fit("undisturbed")
     asked = iter(range(3))
     stop = type("Third", (list,), {"__bool__": lambda self: next(asked, None) is None})([signal.SIGTERM])
