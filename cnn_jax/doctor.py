@@ -15,8 +15,9 @@ from packaging.requirements import Requirement
 
 import cnn_jax
 from cnn_jax import data
-from cnn_jax.data import DATASETS, tfds
-from cnn_jax.data.stream import encoded
+from cnn_jax.data import DATASETS
+from cnn_jax.data.sources import folder as encoded
+from cnn_jax.data.sources import tfds
 from cnn_jax.layers import native
 from cnn_jax.train import manifest
 

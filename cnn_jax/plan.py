@@ -8,13 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cnn_jax import classification, sweep
 from cnn_jax import config as config_lib
+from cnn_jax import sweep
 from cnn_jax.config import Config
 from cnn_jax.data import DataError, Dataset
 from cnn_jax.data.augment import example_keys
-from cnn_jax.data.stream import known
+from cnn_jax.data.sources import known
 from cnn_jax.runner import Settings, load_for, prepare
+from cnn_jax.tasks import classification
 from cnn_jax.train import feed, timing
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.task import Task

@@ -8,11 +8,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cnn_jax import classification
 from cnn_jax import config as config_lib
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.runner import Outcome, Settings, execute
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, processes, record
 from cnn_jax.train.devices import Layout
 

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from cnn_jax import classification
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, feed, loop, manifest, record, variables
 from cnn_jax.train.checkpoint import digest
 from cnn_jax.train.devices import Layout

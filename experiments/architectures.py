@@ -10,12 +10,11 @@ Here: the table and figure under experiments/results/architectures_*.
 
 from absl import flags
 
-from cnn_jax.report import architectures
-from experiments import _launcher as launcher
-from experiments import _sweep
+from cnn_jax.studies import architectures
+from experiments.flags import launcher, sweep
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_sweep)
+flags.adopt_module_key_flags(sweep)
 FAMILIES = ["lenet5", "alexnet", "vgg11", "googlenet", "squeezenet1_1", "plain20", "resnet20", "resnet18"]
 flags.DEFINE_list("models", FAMILIES, "Networks, any of cnn_jax.models.MODELS or the CIFAR family.")
 FLAGS.set_default("workdir", "runs/architectures")
@@ -23,7 +22,7 @@ FLAGS.set_default("width_multiplier", 0.25)
 
 
 def main() -> int:
-    return _sweep.run(FLAGS.models, {}, architectures.write)
+    return sweep.run(FLAGS.models, {}, architectures.write)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,10 @@ from cnn_jax.benchmark import measure as measuring
 from cnn_jax.benchmark.ours import configure
 from cnn_jax.benchmark.turns import Workload, cpu_threads
 from cnn_jax.train.record import require_writable
-from experiments import _launcher as launcher
-from experiments import _network
+from experiments.flags import launcher, network
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_network)
+flags.adopt_module_key_flags(network)
 flags.DEFINE_list("models", ["resnet20"], "Networks; beside a peer plain or resnet and a depth 6n+2.")
 flags.DEFINE_integer("batch_size", 128, "Images a step.", lower_bound=1)
 flags.DEFINE_integer("image_size", 32, "Pixels a side.", lower_bound=1)

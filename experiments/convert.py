@@ -18,7 +18,7 @@ from cnn_jax.config import ConfigError, Model
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.train import variables as stored
 from cnn_jax.train.record import require_writable
-from experiments import _launcher as launcher
+from experiments.flags import launcher
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "Network, such as resnet20 or squeezenet1_1.")

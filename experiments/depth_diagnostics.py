@@ -11,17 +11,16 @@ WORKDIR/diagnostics; no network is examined twice.
 
 from absl import flags
 
-from cnn_jax.diagnostics import study
-from cnn_jax.report import depth_diagnostics
 from cnn_jax.runner import load, load_for
+from cnn_jax.studies import depth as depth_diagnostics
+from cnn_jax.studies.depth import measure as study
 from cnn_jax.train import devices
 from cnn_jax.train.record import read_runs
-from experiments import _launcher as launcher
-from experiments import _trained
-from experiments._numbers import integers
+from experiments.flags import launcher, trained
+from experiments.flags.numbers import integers
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_trained)
+flags.adopt_module_key_flags(trained)
 flags.DEFINE_string("workdir", None, "A sweep's folder, runs/depth_sweep; of --weights runs/depth_diagnostics.")
 flags.DEFINE_list("at_init", list(study.BEGINNINGS), "Networks whose gradients before training are compared, or none.")
 flags.DEFINE_list("depths", ["8", "20", "44"], "Their depths, each 6n+2.")
@@ -35,7 +34,7 @@ def main() -> None:
     layout = devices.choose(FLAGS.parallel, FLAGS.devices)
     options = study.Options(layout, FLAGS.batch_size, FLAGS.examples, draws=FLAGS.draws, progress=FLAGS.progress)
     if FLAGS.weights or FLAGS.run:
-        network, dataset, about = _trained.network_and_data()
+        network, dataset, about = trained.network_and_data()
         name = f"{about['model']} {about.get('source') or launcher.path(FLAGS.run).name}"
         file = study.file(launcher.path(FLAGS.workdir or "runs/depth_diagnostics"))
         study.keep_network(file, name, network, dataset, options, about["model"])

@@ -12,16 +12,14 @@ from functools import partial
 from absl import flags
 
 from cnn_jax.config import ConfigError, near
-from cnn_jax.report import degradation
 from cnn_jax.report.curves import read_overlay
-from experiments import _launcher as launcher
-from experiments import _runs as runs
-from experiments import _sweep
+from cnn_jax.studies import degradation
+from experiments.flags import launcher, runs, sweep
 
 KINDS = {"plain": "plain", "residual": "resnet"}
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_sweep)
+flags.adopt_module_key_flags(sweep)
 flags.DEFINE_list("kinds", list(KINDS), "Networks: plain, residual.")
 flags.DEFINE_list("depths", ["8", "20", "44"], "Depths, each 6n+2.")
 flags.DEFINE_string("overlay", None, "CSV of published curves to lay over Fig. 6.")
@@ -35,7 +33,7 @@ def main() -> int:
     names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in runs.integers("depths")]
     if FLAGS.overlay:
         read_overlay(FLAGS.overlay)  # a file that cannot be drawn is told now, not after hours of training
-    return _sweep.run(names, {}, partial(degradation.write, overlay=FLAGS.overlay))
+    return sweep.run(names, {}, partial(degradation.write, overlay=FLAGS.overlay))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ Seconds; the exit status is 1 where something that every study needs is broken.
 from absl import flags
 
 from cnn_jax import doctor
-from experiments import _data
-from experiments import _launcher as launcher
+from experiments.flags import data, launcher
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_data)
+flags.adopt_module_key_flags(data)
 
 
 def main() -> int:

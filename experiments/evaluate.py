@@ -15,12 +15,12 @@ from cnn_jax.config import ConfigError
 from cnn_jax.data import picture
 from cnn_jax.evaluation import printed
 from cnn_jax.train import devices
-from experiments import _launcher as launcher
-from experiments import _protocol, _trained
+from experiments.flags import launcher, trained
+from experiments.flags import protocol as protocol_flags
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_trained)
-flags.adopt_module_key_flags(_protocol)
+flags.adopt_module_key_flags(trained)
+flags.adopt_module_key_flags(protocol_flags)
 flags.DEFINE_string("split", "test", "Which split: test, train, or a run's validation.")
 flags.DEFINE_integer("examples", None, "Only the first so many of the split.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Images the network sees at once, all crops counted.", lower_bound=1)
@@ -31,15 +31,15 @@ flags.DEFINE_string("image", None, "In place of a data set: print the five likel
 def main() -> None:
     layout = devices.choose(FLAGS.parallel, FLAGS.devices)
     if FLAGS.image is not None:
-        network = _trained.of_weights()
+        network = trained.of_weights()
         image = picture.read(launcher.path(FLAGS.image), network.channels)
-        protocol = _protocol.protocol(network._replace(scales=network.scales or (network.model.image_size,)))
+        protocol = protocol_flags.protocol(network._replace(scales=network.scales or (network.model.image_size,)))
         printed.show_classes(evaluation.top_5(network, image, protocol), FLAGS.image)
         return
-    network, dataset, about = _trained.network_and_data(streamed=True)
+    network, dataset, about = trained.network_and_data(streamed=True)
     if FLAGS.split not in dataset.splits:
         raise ConfigError(f"--split={FLAGS.split}: {dataset.name} has {', '.join(dataset.splits)}")
-    protocol = _protocol.protocol(network)
+    protocol = protocol_flags.protocol(network)
     if FLAGS.recompute_batch_norm and dataset.streamed:
         raise ConfigError("--recompute_batch_norm wants the training split in memory, and this one is streamed")
     examples = dataset.first(FLAGS.split, FLAGS.examples)

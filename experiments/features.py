@@ -14,12 +14,11 @@ from cnn_jax import features
 from cnn_jax.data import picture
 from cnn_jax.report.plots import save
 from cnn_jax.train.record import require_writable
-from experiments import _launcher as launcher
-from experiments import _protocol, _trained
+from experiments.flags import launcher, protocol, trained
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_trained)
-flags.adopt_module_key_flags(_protocol)
+flags.adopt_module_key_flags(trained)
+flags.adopt_module_key_flags(protocol)
 flags.DEFINE_string("image", None, "Image file for the maps; by default the first test image.")
 flags.DEFINE_list("units", [], "Units as endpoint:channel; by default the first eight of the last map.")
 flags.DEFINE_integer("examples", 1000, "Test images searched for the patches.", lower_bound=1)
@@ -29,9 +28,9 @@ flags.DEFINE_string("workdir", "runs/features", "Where the figures go.")
 
 def main() -> None:
     workdir = require_writable(launcher.path(FLAGS.workdir))
-    network, dataset, name = _trained.network_and_images()
+    network, dataset, name = trained.network_and_images()
     look, images = (
-        _protocol.look(network),
+        protocol.look(network),
         dataset.splits["test"]["image"][: FLAGS.examples] if dataset else np.empty(0),
     )
     image = picture.read(launcher.path(FLAGS.image), network.channels) if FLAGS.image else images[0]

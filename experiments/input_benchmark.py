@@ -15,11 +15,12 @@ from absl import flags
 from cnn_jax.benchmark import input as loading
 from cnn_jax.benchmark.turns import Input
 from cnn_jax.config import ConfigError
-from cnn_jax.data import load, tfds
-from cnn_jax.data.stream import encoded
+from cnn_jax.data import load
+from cnn_jax.data.sources import folder as encoded
+from cnn_jax.data.sources import tfds
 from cnn_jax.train.record import require_writable
-from experiments import _launcher as launcher
-from experiments._numbers import integers
+from experiments.flags import launcher
+from experiments.flags.numbers import integers
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "An image folder in data_dir.", required=True)

@@ -16,7 +16,7 @@ from cnn_jax import ledger, models
 from cnn_jax.config import ConfigError, near
 from cnn_jax.models.published import ROWS
 from cnn_jax.train.record import write_atomically
-from experiments import _launcher as launcher
+from experiments.flags import launcher
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", [], "Networks to compare, such as lenet5,resnet50; all of them if none is named.")

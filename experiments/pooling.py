@@ -13,12 +13,11 @@ from functools import partial
 
 from absl import flags
 
-from cnn_jax.report import factors
-from experiments import _launcher as launcher
-from experiments import _sweep
+from cnn_jax.studies import factors
+from experiments.flags import launcher, sweep
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_sweep)
+flags.adopt_module_key_flags(sweep)
 flags.DEFINE_string("model", "vgg11", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2.")
 flags.DEFINE_list(
     "poolings",
@@ -30,7 +29,7 @@ FLAGS.set_default("workdir", "runs/pooling")
 
 def main() -> int:
     study = factors.POOLING
-    return _sweep.run([FLAGS.model], {study.field: FLAGS.poolings}, partial(factors.write, factor=study))
+    return sweep.run([FLAGS.model], {study.field: FLAGS.poolings}, partial(factors.write, factor=study))
 
 
 if __name__ == "__main__":

@@ -11,15 +11,17 @@ from absl import flags
 
 from cnn_jax import data, evaluation
 from cnn_jax.config import ConfigError
-from cnn_jax.evaluation import networks, published
+from cnn_jax.evaluation import networks
+from cnn_jax.studies import published_depth as published
 from cnn_jax.train import devices
 from cnn_jax.train.record import require_writable
-from experiments import _data, _devices
-from experiments import _launcher as launcher
+from experiments.flags import data as data_flags
+from experiments.flags import devices as devices_flags
+from experiments.flags import launcher
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_data)
-flags.adopt_module_key_flags(_devices)
+flags.adopt_module_key_flags(data_flags)
+flags.adopt_module_key_flags(devices_flags)
 flags.DEFINE_list("nets", [], "Networks, each as model:source:file.")
 flags.DEFINE_string("dataset", "cifar10", "Data set whose test split they are tested on.")
 flags.DEFINE_integer("batch_size", 250, "Images a network sees at once.", lower_bound=1)

@@ -14,19 +14,18 @@ from typing import Any
 from absl import flags
 
 from cnn_jax import runner, sweep
-from cnn_jax.diagnostics import weights
 from cnn_jax.evaluation import networks
 from cnn_jax.models import fields, find
-from cnn_jax.report import regularization
-from cnn_jax.train import regularizers
-from experiments import _launcher as launcher
-from experiments import _runs as runs
-from experiments import _sweep
+from cnn_jax.studies import regularization
+from cnn_jax.studies.regularization import methods as regularizers
+from cnn_jax.studies.regularization import weights
+from experiments.flags import launcher, runs
+from experiments.flags import sweep as sweep_flags
 
 METHODS = ["none", "l1", "l2", "elastic_net", "l1_proximal", "dropout", "label_smoothing"]
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_sweep)
+flags.adopt_module_key_flags(sweep_flags)
 flags.DEFINE_string("model", "resnet20", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2.")
 flags.DEFINE_list("methods", METHODS, f"Regularisers: {', '.join(regularizers.REGULARIZERS)}.")
 flags.DEFINE_multi_string("strengths", [], "Strengths of a method in place of its own: l1=1e-5,1e-4; repeatable.")
@@ -52,7 +51,7 @@ def main() -> int:
         cells = [cell | {"model.dropout": cell["model.dropout"] or None} for cell in cells]
     regularized = {tuple(regularizers.OFF): [tuple(cell.values()) for cell in cells]}
     axes = regularized | {"data.flip": [False], "data.train_examples": runs.integers("train_examples")}
-    return _sweep.run([FLAGS.model], axes, report)
+    return sweep_flags.run([FLAGS.model], axes, report)
 
 
 if __name__ == "__main__":

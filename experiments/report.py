@@ -13,8 +13,9 @@ from functools import partial
 from absl import flags
 
 from cnn_jax.config import ConfigError
-from cnn_jax.report import architectures, degradation, depth_diagnostics, factors, regularization
-from experiments import _launcher as launcher
+from cnn_jax.studies import architectures, degradation, factors, regularization
+from cnn_jax.studies import depth as depth_diagnostics
+from experiments.flags import launcher
 
 STUDIES: dict[str, Callable[..., str]] = {"depth_sweep": degradation.write, "architectures": architectures.write}
 STUDIES |= {"depth_diagnostics": depth_diagnostics.write, "regularization": regularization.write}

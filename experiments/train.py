@@ -11,9 +11,8 @@ from absl import flags
 from cnn_jax import runner, sweep
 from cnn_jax.config import ConfigError
 from cnn_jax.train import penalties
-from experiments import _launcher as launcher
-from experiments import _runs as runs
-from experiments import _settings
+from experiments.flags import launcher, runs
+from experiments.flags import settings as settings_flags
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(runs)
@@ -26,7 +25,7 @@ flags.DEFINE_string(
 
 
 def main() -> None:
-    settings = _settings.settings()
+    settings = settings_flags.settings()
     if settings.seeds_in_parallel:
         raise ConfigError("--seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep")
     workdir = launcher.path(FLAGS.workdir)

@@ -15,12 +15,12 @@ from absl import flags
 from cnn_jax import config, verify
 from cnn_jax.runner import load_for
 from cnn_jax.train import devices, record
-from experiments import _data, _devices
-from experiments import _launcher as launcher
+from experiments.flags import data, launcher
+from experiments.flags import devices as devices_flags
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_data)
-flags.adopt_module_key_flags(_devices)
+flags.adopt_module_key_flags(data)
+flags.adopt_module_key_flags(devices_flags)
 flags.DEFINE_string("run", None, "The run folder.", required=True)
 flags.DEFINE_integer("steps", 20, "How many steps to repeat.", lower_bound=1)
 flags.DEFINE_integer("from", 0, "The step of a checkpoint that the run keeps; 0 is its beginning.", lower_bound=0)

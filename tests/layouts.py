@@ -23,8 +23,9 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from cnn_jax import classification, data, presets
+from cnn_jax import data, presets
 from cnn_jax.config import from_dict, override
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, loop, processes
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.record import read_losses, write_atomically

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cnn_jax.report import architectures
+from cnn_jax.studies import architectures
 from cnn_jax.train.record import RecordError
 
 

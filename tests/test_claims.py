@@ -5,7 +5,8 @@ import pathlib
 
 import pytest
 
-from cnn_jax.report import claims, degradation
+from cnn_jax.report import claims
+from cnn_jax.studies import degradation
 from cnn_jax.train.record import Run
 
 

@@ -2,10 +2,10 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax import classification
-from cnn_jax.classification import cross_entropy
 from cnn_jax.config import Config, override
 from cnn_jax.data.augment import example_keys
+from cnn_jax.tasks import classification
+from cnn_jax.tasks.classification import cross_entropy
 
 
 def log_probabilities(logits):

@@ -15,7 +15,7 @@ import tensorflow_datasets
 from sklearn.datasets import load_digits
 
 from cnn_jax import data
-from cnn_jax.data import tfds
+from cnn_jax.data.sources import tfds
 
 TRAIN_FILE = "digits-train.array_record-00000-of-00001"
 COMMAND = [sys.executable, "-W", "error", "-m", "cnn_jax.data"]

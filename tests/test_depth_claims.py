@@ -2,8 +2,8 @@
 
 import pytest
 
-from cnn_jax.report.depth_claims import judge
-from cnn_jax.report.depth_nets import HEADER, nets, row, table
+from cnn_jax.studies.depth.claims import judge
+from cnn_jax.studies.depth.nets import HEADER, nets, row, table
 
 
 def begun(kind, depth, norms):

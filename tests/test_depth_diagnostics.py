@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import load
-from cnn_jax.diagnostics import study
-from cnn_jax.report import depth_diagnostics
+from cnn_jax.studies import depth as depth_diagnostics
+from cnn_jax.studies.depth import measure as study
 from cnn_jax.train.record import RecordError
 from tests.started import refused
 from tests.test_experiments import TINY, launch

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from cnn_jax import classification, evaluation, models
+from cnn_jax import evaluation, models
 from cnn_jax.config import Config, ConfigError, Data, Model, change
-from cnn_jax.diagnostics.blocks import block_names, unscanned
-from cnn_jax.diagnostics.construction import deepen
-from cnn_jax.diagnostics.gradients import gradient_norms
-from cnn_jax.diagnostics.lesions import intact_where, lesions
-from cnn_jax.diagnostics.responses import deviations
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.residual import stack_blocks
+from cnn_jax.studies.depth.blocks import block_names, unscanned
+from cnn_jax.studies.depth.construction import deepen
+from cnn_jax.studies.depth.gradients import gradient_norms
+from cnn_jax.studies.depth.lesions import intact_where, lesions
+from cnn_jax.studies.depth.responses import deviations
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices
 from tests.test_evaluation import as_float, labelled, softmax
 

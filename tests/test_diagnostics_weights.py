@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from cnn_jax.diagnostics import weights
 from cnn_jax.evaluation.networks import Network
+from cnn_jax.studies.regularization import weights
 
 PARAMS = {
     "conv1": {"conv": {"kernel": np.array([[0.0, 5e-4], [-2.0, 1.0]], np.float32)}, "bn": {"scale": np.zeros(2)}},

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from cnn_jax import classification, data
+from cnn_jax import data
 from cnn_jax.config import Config, override
 from cnn_jax.evaluation import networks
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, early_stopping, loop, record, variables
 from cnn_jax.train.signals import Stopped
 

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax import classification, data, evaluation, models
+from cnn_jax import data, evaluation, models
 from cnn_jax.config import Config, ConfigError, Data, Model
 from cnn_jax.data.crops import resize_short_side, ten_crop
 from cnn_jax.evaluation import Protocol, networks
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.step import make_evaluate_step

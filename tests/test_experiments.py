@@ -191,7 +191,7 @@ def test_one_run_has_no_seeds_in_parallel(tmp_path):
     [
         ([], 0, "depth_sweep    Deeper plain networks train worse"),
         (["depth_swep"], 1, "unknown experiment 'depth_swep'; did you mean depth_sweep?"),
-        (["_launcher"], 1, "unknown experiment '_launcher'"),
+        (["flags"], 1, "unknown experiment 'flags'"),
     ],
 )
 def test_launch_sh_lists_the_pages(arguments, status, told):

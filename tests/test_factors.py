@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from cnn_jax.report import factor_figures, factors
+from cnn_jax.studies import factors
+from cnn_jax.studies.factors import figures as factor_figures
 from cnn_jax.train.record import RecordError, read_runs
 
 TEST_ERRORS = {"max": (0.10, 0.11, 0.12), "mean": (0.20, 0.21, 0.22), "overlapping": (0.10, 0.11, 0.12)}

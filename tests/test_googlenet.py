@@ -3,11 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax import classification, presets
+from cnn_jax import presets
 from cnn_jax.config import Config, ConfigError, Data, Loss, Model
 from cnn_jax.models import build, complete
 from cnn_jax.models.inception import adaptive_mean_pool
 from cnn_jax.models.macs import count_macs
+from cnn_jax.tasks import classification
 from cnn_jax.train.optimizer import learning_rate
 
 NETWORKS = ("googlenet", "googlenet_tv")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from cnn_jax import classification, presets, sweep, weights
+from cnn_jax import presets, sweep, weights
 from cnn_jax.config import ConfigError, Model, change, override
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.runner import Settings, run_one
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, loop
 from cnn_jax.train import variables as stored
 from cnn_jax.train.record import RecordError

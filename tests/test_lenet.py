@@ -4,10 +4,11 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax import classification, presets
+from cnn_jax import presets
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
 from cnn_jax.models.lenet import BITMAPS, PADDING, TABLE_I, LeNet5, codes
+from cnn_jax.tasks import classification
 from cnn_jax.train import optimizer
 
 

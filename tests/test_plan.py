@@ -3,8 +3,9 @@
 import jax
 import pytest
 
-from cnn_jax import classification, config, plan, presets
-from cnn_jax.data.stream import known
+from cnn_jax import config, plan, presets
+from cnn_jax.data.sources import known
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices
 
 PUBLISHED = {  # parameters and GMACs, as in models/published.py, and epochs of 1,281,167 images

@@ -2,8 +2,8 @@
 
 import csv
 
-from cnn_jax.evaluation import published
-from cnn_jax.evaluation.published import Evaluated
+from cnn_jax.studies import published_depth as published
+from cnn_jax.studies.published_depth import Evaluated
 
 
 def test_each_network_stands_beside_the_papers_number(tmp_path):

@@ -10,10 +10,10 @@ from cnn_jax import config as config_lib
 from cnn_jax.config import Config, ConfigError, changed
 from cnn_jax.report import claims
 from cnn_jax.report.claims import Group
-from cnn_jax.report.regularization import verdicts
-from cnn_jax.report.regularization_cells import cells, choose, counts_of, measured
+from cnn_jax.studies.regularization import verdicts
+from cnn_jax.studies.regularization.cells import cells, choose, counts_of, measured
+from cnn_jax.studies.regularization.methods import OFF, REGULARIZERS, assign, parse, recognize
 from cnn_jax.train.record import Run
-from cnn_jax.train.regularizers import OFF, REGULARIZERS, assign, parse, recognize
 from tests.started import refused
 from tests.test_experiments import TINY, launch
 

@@ -5,8 +5,10 @@ import json
 
 import pytest
 
-from cnn_jax.report import degradation, plots, tables
+from cnn_jax.report import tables
 from cnn_jax.report.curves import rate_changes, read_overlay
+from cnn_jax.studies import degradation
+from cnn_jax.studies.degradation import figures
 from cnn_jax.train.record import RecordError, read_runs
 
 SIZES = {20: 269_722, 56: 853_018}
@@ -139,7 +141,7 @@ def curves_of(axes, state):
 
 
 def test_fig6_has_dashed_training_and_solid_test_curves_of_one_colour_a_depth(tmp_path):
-    figure = plots.fig6(read_runs(write_study(tmp_path)))
+    figure = figures.fig6(read_runs(write_study(tmp_path)))
     plain, residual = figure.axes
     for axes in (plain, residual):
         lines = curves_of(axes, "finished")
@@ -160,7 +162,7 @@ def test_fig6_has_dashed_training_and_solid_test_curves_of_one_colour_a_depth(tm
 def test_fig6_makes_room_for_a_net_that_fails_to_learn(tmp_path):
     write_run(tmp_path, "plain", 20, 0)
     write_run(tmp_path, "plain", 56, 0, test=0.8)
-    (axes,) = plots.fig6(read_runs(tmp_path)).axes
+    (axes,) = figures.fig6(read_runs(tmp_path)).axes
     assert axes.get_ylim()[1] >= 85
 
 
@@ -178,7 +180,7 @@ def test_small_and_partial_studies_are_drawn(tmp_path, runs):
     for net, depth, seed, state, points in runs:
         write_run(tmp_path, net, depth, seed, state=state, points=points)
     degradation.write(tmp_path)
-    figure = plots.fig6(read_runs(tmp_path))
+    figure = figures.fig6(read_runs(tmp_path))
     assert len(figure.axes) == len(runs)
     for axes in figure.axes:
         named = [text.get_text() for text in axes.get_legend().get_texts()] if axes.get_legend() else []
@@ -187,7 +189,7 @@ def test_small_and_partial_studies_are_drawn(tmp_path, runs):
 
 
 def test_error_against_depth_has_means_dots_and_the_papers_numbers(tmp_path):
-    train, test = plots.error_against_depth(read_runs(write_study(tmp_path))).axes
+    train, test = figures.error_against_depth(read_runs(write_study(tmp_path))).axes
     means = [container.lines[0] for container in test.containers]
     assert [list(line.get_ydata()) for line in means] == [pytest.approx([9.1, 13.1]), pytest.approx([8.1, 7.1])]
     assert [len(line.get_xdata()) for line in test.get_lines() if line.get_label() == "_seeds"] == [6, 6]
@@ -220,7 +222,7 @@ def test_a_bad_overlay_is_one_line_and_writes_nothing(tmp_path):
 
 def test_published_curves_lie_on_the_studys_axis(tmp_path, real_data):
     path = real_data / "curves" / "cifar10_fig6.csv"
-    plain, residual = plots.fig6(read_runs(write_study(tmp_path)), path).axes
+    plain, residual = figures.fig6(read_runs(write_study(tmp_path)), path).axes
     for axes in (plain, residual):
         lines = curves_of(axes, "published")
         assert len(lines) == 8 and {line.get_linestyle() for line in lines} == {"-", "--"}

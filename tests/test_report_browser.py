@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.report import degradation
+from cnn_jax.studies import degradation
 from tests.test_report import write_run, write_study
 
 FLAGS = (

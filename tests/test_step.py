@@ -10,11 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax import classification, presets
+from cnn_jax import presets
 from cnn_jax.config import Optim, override
 from cnn_jax.data.batches import training_indices
 from cnn_jax.models import build
 from cnn_jax.models.residual import stack_blocks, unstack_blocks
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, feed, loop, optimizer
 from cnn_jax.train.step import make_state, make_train_step
 from cnn_jax.train.task import Task

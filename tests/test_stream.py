@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnn_jax import classification, data, evaluation, presets
+from cnn_jax import data, evaluation, presets
 from cnn_jax.config import override
 from cnn_jax.data import DataError, stream
 from cnn_jax.data.batches import epoch_order, training_indices
 from cnn_jax.data.stream import pictures
 from cnn_jax.data.stream.pictures import Augmentation, for_training, random_box
 from cnn_jax.evaluation import networks
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, loop
 
 SHOWN = Augmentation(24, (28, 40), pca=0.1)

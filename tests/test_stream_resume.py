@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from absl import flags
 
-from cnn_jax import classification, data, presets
+from cnn_jax import data, presets
 from cnn_jax.config import override
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, loop
 from cnn_jax.train.checkpoint import digest
 from cnn_jax.train.record import read_losses

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax import classification, config, models, presets
+from cnn_jax import config, models, presets
 from cnn_jax.benchmark.turns import Workload, serve
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
 from cnn_jax.layers import native
 from cnn_jax.models.macs import count_macs
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, feed, loop
 from cnn_jax.train.devices import Layout
 

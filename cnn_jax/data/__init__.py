@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from tensorflow_datasets.core import DatasetBuilder
 
-from cnn_jax.data import tfds
 from cnn_jax.data.dataset import DataError, Dataset, draw, fingerprint, held_out
-from cnn_jax.data.digits import Digits
-from cnn_jax.data.stream import damaged, encoded, records
+from cnn_jax.data.sources import folder as encoded
+from cnn_jax.data.sources import records, tfds
+from cnn_jax.data.sources.digits import Digits
+from cnn_jax.data.stream import damaged
 
 __all__ = ["DATASETS", "DataError", "Dataset", "draw", "load", "prepared"]
 

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from cnn_jax.classification import loss_and_error
 from cnn_jax.config import ConfigError
 from cnn_jax.data import stream
 from cnn_jax.data.augment import take
@@ -31,6 +30,7 @@ from cnn_jax.data.crops import (
 )
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.norm import combine_statistics
+from cnn_jax.tasks.classification import loss_and_error
 from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.devices import Layout

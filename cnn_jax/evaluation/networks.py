@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from cnn_jax import classification, models, weights
 from cnn_jax import config as config_lib
+from cnn_jax import models, weights
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import standardize
 from cnn_jax.data.crops import LIKE_PIL, Interpolation
+from cnn_jax.tasks import classification
 from cnn_jax.train import record
 from cnn_jax.train import variables as stored
 

@@ -1,1 +1,1 @@
-"""Tables, figures, claims and a page of a study, rebuilt from its run folders and from nothing else."""
+"""What all studies share: tables, curves, claims and the page, rebuilt from run folders and from nothing else."""

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from cnn_jax import classification, data
+from cnn_jax import data
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.runner.settings import Settings
+from cnn_jax.tasks import classification
 from cnn_jax.train import devices, feed, loop, processes, record
 from cnn_jax.train.signals import Stopped
 from cnn_jax.train.task import Task

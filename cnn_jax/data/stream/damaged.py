@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError, Dataset
-from cnn_jax.data.stream.encoded import Encoded
+from cnn_jax.data.sources.folder import Encoded
 from cnn_jax.data.stream.pictures import decoded, opened
 
 

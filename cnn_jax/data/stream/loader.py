@@ -15,7 +15,7 @@ import numpy as np
 
 from cnn_jax.data.batches import epoch_order
 from cnn_jax.data.dataset import DataError
-from cnn_jax.data.stream.encoded import Encoded
+from cnn_jax.data.sources.folder import Encoded
 from cnn_jax.data.stream.pictures import Augmentation, for_training
 
 AHEAD = 4  # batches that threads decode before they are asked for

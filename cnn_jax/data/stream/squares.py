@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from cnn_jax.data.dataset import Dataset
-from cnn_jax.data.stream.encoded import Encoded
+from cnn_jax.data.sources.folder import Encoded
 from cnn_jax.data.stream.views import Middle
 
 

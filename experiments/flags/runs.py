@@ -12,13 +12,13 @@ from cnn_jax.models import build, cifar_depth
 from cnn_jax.runner import load_for
 from cnn_jax.train import devices, processes
 from cnn_jax.train.record import require_writable
-from experiments import _network, _settings, _width
-from experiments._numbers import integers as integers
+from experiments.flags import network, settings, width
+from experiments.flags.numbers import integers as integers
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_network)
-flags.adopt_module_key_flags(_settings)
-flags.adopt_module_key_flags(_width)
+flags.adopt_module_key_flags(network)
+flags.adopt_module_key_flags(settings)
+flags.adopt_module_key_flags(width)
 
 flags.DEFINE_string("dataset", "digits", "Data set: digits, or a TFDS name such as cifar10 or mnist.")
 flags.DEFINE_integer("validation", None, "Training examples held out as validation split, as the paper's 5000 of 50k.")
@@ -43,11 +43,11 @@ def cells(
     for model in models:
         base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
         start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
-        flagged = {"data.validation": FLAGS.validation, "model.width": _width.width(model), "init_from": start}
+        flagged = {"data.validation": FLAGS.validation, "model.width": width.width(model), "init_from": start}
         for path, value in flagged.items():
             base = base if value is None else config.change(base, path, value)
         found += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
-    layout = _settings.settings().layout
+    layout = settings.settings().layout
     for cell in found:
         build(cell.model.name)
         devices.check(cell, layout)

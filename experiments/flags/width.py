@@ -4,10 +4,10 @@ from absl import flags
 
 from cnn_jax.config import ConfigError
 from cnn_jax.models import build
-from experiments import _network
+from experiments.flags import network
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_network)
+flags.adopt_module_key_flags(network)
 flags.DEFINE_float("width_multiplier", None, "The network's own channels times this.", lower_bound=0)
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from flax import traverse_util
 
 from cnn_jax.config import ConfigError
-from cnn_jax.diagnostics.blocks import block_names, unscanned
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import shapes
 from cnn_jax.layers.norm import BatchNorm
+from cnn_jax.studies.depth.blocks import block_names, unscanned
 
 
 def deepen(network: Network, depth: int) -> Network:

@@ -5,10 +5,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn_jax.report import factor_figures, page, plots
+from cnn_jax.report import page, plots
 from cnn_jax.report.cells import flatten, number, seed
 from cnn_jax.report.claims import Group, compare
 from cnn_jax.report.tables import ERRORS, mean_and_deviation, percent
+from cnn_jax.studies.factors import figures as factor_figures
 from cnn_jax.train.record import Run, read_runs
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn_jax.report.cells import number, seed
+from cnn_jax.studies.regularization.methods import REGULARIZERS, recognize
 from cnn_jax.train.record import Run
-from cnn_jax.train.regularizers import REGULARIZERS, recognize
 
 
 class Cell(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnn_jax.report.cells import label
 from cnn_jax.report.claims import Group, compare
-from cnn_jax.report.depth_nets import Net, cells, having
+from cnn_jax.studies.depth.nets import Net, cells, having
 
 FIRST = "log10 of the first layer's gradient norm"
 RESPONSE = "mean standard deviation of the responses"

@@ -10,9 +10,9 @@ from flax import linen as nn
 from flax import traverse_util
 
 from cnn_jax import evaluation
-from cnn_jax.diagnostics.blocks import examinable, make_means
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import ConvNorm
+from cnn_jax.studies.depth.blocks import examinable, make_means
 from cnn_jax.train.devices import Layout
 
 

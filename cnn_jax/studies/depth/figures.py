@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from cnn_jax.report.cells import label
-from cnn_jax.report.depth_nets import Net, cells, having
 from cnn_jax.report.plots import COLOURS, GREY, KIND_COLOURS, STYLE, depth_axis
+from cnn_jax.studies.depth.nets import Net, cells, having
 
 KINDS = {
     "sigmoid": "sigmoid, plain",

@@ -12,12 +12,12 @@ from cnn_jax.evaluation import networks
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.runner import load_for
 from cnn_jax.weights import SOURCES
-from experiments import _data, _devices
-from experiments import _launcher as launcher
+from experiments.flags import data as data_flags
+from experiments.flags import devices, launcher
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_devices)
-flags.adopt_module_key_flags(_data)
+flags.adopt_module_key_flags(devices)
+flags.adopt_module_key_flags(data_flags)
 flags.DEFINE_string("run", None, "A run folder of ours, whose newest checkpoint is tested; or give --weights.")
 flags.DEFINE_string("weights", None, "A file of other people's weights; with --model and --source.")
 flags.DEFINE_string("model", None, "Network of --weights, such as resnet20 or squeezenet1_1.")

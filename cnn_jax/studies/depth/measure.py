@@ -10,16 +10,17 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from cnn_jax import classification, config, evaluation, models, presets
+from cnn_jax import config, evaluation, models, presets
 from cnn_jax.config import Config, ConfigError, near
 from cnn_jax.data import Dataset
-from cnn_jax.diagnostics.blocks import block_names, has_blocks
-from cnn_jax.diagnostics.construction import deepen, obstacle
-from cnn_jax.diagnostics.gradients import gradient_norms
-from cnn_jax.diagnostics.lesions import lesions
-from cnn_jax.diagnostics.responses import deviations
 from cnn_jax.evaluation import networks
 from cnn_jax.evaluation.networks import Network
+from cnn_jax.studies.depth.blocks import block_names, has_blocks
+from cnn_jax.studies.depth.construction import deepen, obstacle
+from cnn_jax.studies.depth.gradients import gradient_norms
+from cnn_jax.studies.depth.lesions import lesions
+from cnn_jax.studies.depth.responses import deviations
+from cnn_jax.tasks import classification
 from cnn_jax.train import record
 from cnn_jax.train.checkpoint import digest
 from cnn_jax.train.devices import Layout

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from cnn_jax.report import page
 from cnn_jax.report.cells import AXES, label
-from cnn_jax.report.depth_claims import judge
-from cnn_jax.report.depth_figures import FIGURES
-from cnn_jax.report.depth_nets import COLUMNS, HEADER, Net, cells, having, nets, row, table
+from cnn_jax.studies.depth.claims import judge
+from cnn_jax.studies.depth.figures import FIGURES
+from cnn_jax.studies.depth.nets import COLUMNS, HEADER, Net, cells, having, nets, row, table
 from cnn_jax.train import record
 
 SOURCE = (

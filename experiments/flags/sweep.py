@@ -8,9 +8,8 @@ from absl import flags
 from cnn_jax import plan, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.train import processes
-from experiments import _launcher as launcher
-from experiments import _runs as runs
-from experiments._settings import settings
+from experiments.flags import launcher, runs
+from experiments.flags.settings import settings
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(runs)

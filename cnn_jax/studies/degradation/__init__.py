@@ -4,9 +4,10 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cnn_jax.report import page, plots, tables
+from cnn_jax.report import page, tables
 from cnn_jax.report.cells import cell, dataset, group, label
 from cnn_jax.report.claims import Group, compare
+from cnn_jax.studies.degradation import figures
 from cnn_jax.train.record import Run, read_runs
 
 
@@ -92,8 +93,8 @@ def study(runs: Sequence[Run], overlay: str | os.PathLike | None = None) -> page
         results=tables.results(runs),
         tables=[page.Table("Summary", HEADER, _summary(runs), NOTE)],
         figures={
-            "fig6": (plots.fig6(runs, overlay), FIG6),
-            "error_against_depth": (plots.error_against_depth(runs), ERROR_AGAINST_DEPTH),
+            "fig6": (figures.fig6(runs, overlay), FIG6),
+            "error_against_depth": (figures.error_against_depth(runs), ERROR_AGAINST_DEPTH),
         },
         verdicts=judge(runs),
     )

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax.report import page
-from cnn_jax.report import regularization_figures as figures
 from cnn_jax.report.cells import number, seed
 from cnn_jax.report.claims import Group, compare
 from cnn_jax.report.page import Study, Table
-from cnn_jax.report.regularization_cells import Cell, amount, cells, choose, counts_of, measured, values
 from cnn_jax.report.tables import mean_and_deviation
+from cnn_jax.studies.regularization import figures
+from cnn_jax.studies.regularization.cells import Cell, amount, cells, choose, counts_of, measured, values
+from cnn_jax.studies.regularization.methods import OFF
 from cnn_jax.train.record import Run, read_runs
-from cnn_jax.train.regularizers import OFF
 
 NOISE = 0.2
 CHOSEN = (

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cnn_jax.report.plots import COLOURS, STYLE
-from cnn_jax.report.regularization_cells import Cell, amount, counts_of, methods_of, number, values
+from cnn_jax.studies.regularization.cells import Cell, amount, counts_of, methods_of, number, values
 
 MARKERS = "osD^vP*X<>"
 

@@ -19,7 +19,7 @@ from cnn_jax.train.loop import TrainingError
 from cnn_jax.train.record import RecordError
 from cnn_jax.train.signals import Stopped
 from cnn_jax.weights import WeightsError
-from experiments import _processes
+from experiments.flags import processes as processes_flags
 
 FLAGS = flags.FLAGS
 
@@ -37,9 +37,9 @@ def launch(main: Callable[[], int | None]) -> None:
         try:
             if "deterministic" in FLAGS and FLAGS.deterministic:
                 make_deterministic()
-            if _processes.wanted():
+            if processes_flags.wanted():
                 return local.run(FLAGS.processes)
-            _processes.join()
+            processes_flags.join()
             status = main()
             processes.leave(status or 0)
             return status

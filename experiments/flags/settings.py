@@ -7,11 +7,12 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax.runner import Settings, cluster
-from experiments import _data, _devices
+from experiments.flags import data
+from experiments.flags import devices as devices_flags
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(_data)
-flags.adopt_module_key_flags(_devices)
+flags.adopt_module_key_flags(data)
+flags.adopt_module_key_flags(devices_flags)
 flags.DEFINE_float("checkpoint_seconds", 60.0, "Seconds between checkpoints; the end and a signal save in any case.")
 flags.DEFINE_integer("workers", 1, "Runs at a time, each in its own process; above 1 is for CPUs.", lower_bound=1)
 flags.DEFINE_bool("seeds_in_parallel", False, "A run on each device at a time, in place of one run over all of them.")

@@ -9,12 +9,13 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from cnn_jax import classification, models
+from cnn_jax import models
 from cnn_jax.config import Config, change
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import example_keys
 from cnn_jax.data.batches import training_indices
 from cnn_jax.models.residual import unstack_blocks
+from cnn_jax.tasks import classification
 from cnn_jax.train.step import gradients
 from cnn_jax.train.task import Task
 

@@ -9,8 +9,8 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader  # ty: ignore[import-not-found]  (compiled)
 from google.protobuf.message import DecodeError
 
-from cnn_jax.data import tfds as prepared
 from cnn_jax.data.dataset import DataError, Dataset, fingerprint
+from cnn_jax.data.sources import tfds as prepared
 
 ENCODED = {"image": tfds.decode.SkipDecoding()}
 

@@ -10,9 +10,9 @@ from flax import linen as nn
 from tqdm import tqdm
 
 from cnn_jax import evaluation
-from cnn_jax.diagnostics.blocks import examinable, make_means
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import Block
+from cnn_jax.studies.depth.blocks import examinable, make_means
 from cnn_jax.train.devices import Layout
 
 

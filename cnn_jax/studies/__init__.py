@@ -1,0 +1,1 @@
+"""Questions, each with its measurement, tables, figures and claims side by side."""

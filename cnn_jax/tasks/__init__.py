@@ -1,0 +1,1 @@
+"""Learning problems: each turns a Config and a Dataset into a Task."""
