@@ -7,6 +7,7 @@ import pytest
 
 from cnn_jax.report import tables
 from cnn_jax.report.curves import rate_changes, read_overlay
+from cnn_jax.report.plots import GREY
 from cnn_jax.studies import degradation
 from cnn_jax.studies.degradation import figures
 from cnn_jax.train.record import RecordError, read_runs
@@ -149,7 +150,7 @@ def test_fig6_has_dashed_training_and_solid_test_curves_of_one_colour_a_depth(tm
         assert lines[1].get_linewidth() > lines[0].get_linewidth()
         assert len(axes.collections) == 4  # a band a curve
         assert axes.get_ylim() == (0, 20)
-        assert [line.get_xdata()[0] for line in axes.get_lines() if line.get_color() == plots.GREY] == [625, 750]
+        assert [line.get_xdata()[0] for line in axes.get_lines() if line.get_color() == GREY] == [625, 750]
     assert [x.get_color() for x in curves_of(plain, "finished")] == [
         x.get_color() for x in curves_of(residual, "finished")
     ]
