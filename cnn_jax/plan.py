@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax import config as config_lib
-from cnn_jax import sweep
+from cnn_jax import sweep, tasks
 from cnn_jax.config import Config
 from cnn_jax.data import DataError, Dataset
 from cnn_jax.data.augment import example_keys
 from cnn_jax.data.sources import known
 from cnn_jax.runner import Settings, load_for, prepare
-from cnn_jax.tasks import classification
 from cnn_jax.train import feed, timing
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.task import Task
@@ -86,7 +85,7 @@ def counted(configs: Sequence[Config], datasets: Sequence[Dataset], workdir: Pat
     lines = [f"{'model':<{widest}}" + "".join(f" {head:>{width}}" for head, width in heads)]
     for config, members in cells.items():
         dataset = of[next(one for one in configs if config_lib.change(one, "seed", 0) == config)]
-        task = classification.make_task(config, dataset, None)
+        task = tasks.make(config, dataset, None)
         variables = task.init(jax.random.key(0), feed.shapes(dataset, config))
         parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         part = config.batch_size // (len(layout.devices) * layout.accumulate)

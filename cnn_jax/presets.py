@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from cnn_jax.config import Config, ConfigError, Data, Loss, Model, Optim, near
+from cnn_jax.config import Classification, Config, ConfigError, Data, Model, Optim, near
 
 # ImageNet as the papers crop it: 224 pixels of images of 256, mirrored at random; tested in the middle of 256. The mean
 # is a colour, where AlexNet and the ResNets subtract the mean image: images that are streamed have no mean image.
@@ -17,7 +17,7 @@ LENET5 = Config(
     model=Model(name="lenet5"),
     data=Data(name="mnist", canvas=32, mean=(0.1 / 1.275,), std=(1 / 1.275,), pad=0, flip=False),
     optim=Optim(learning_rate=0.001, weight_decay=5e-3),
-    loss=Loss("map", rubbish_penalty=10.0),
+    classification=Classification(criterion="map", rubbish_penalty=10.0),
     batch_size=32,
     steps=37_500,
     evaluations=20,
@@ -25,7 +25,10 @@ LENET5 = Config(
 LENET5_DIGITS = replace(LENET5.data, name="digits", canvas=0)
 LENET5_PHOTOGRAPHS = Data(std=(0.25,))
 LENET5_FULL = replace(
-    LENET5, model=Model(name="lenet5_full"), optim=Optim(learning_rate=0.03, weight_decay=5e-4), loss=Loss()
+    LENET5,
+    model=Model(name="lenet5_full"),
+    optim=Optim(learning_rate=0.03, weight_decay=5e-4),
+    classification=Classification(),
 )
 
 GOOGLENET = Optim(learning_rate=0.01, weight_decay=2e-4, rate_inside=True)

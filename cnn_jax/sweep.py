@@ -1,5 +1,6 @@
 """Many runs: a grid of configs, one folder a run, what is finished skipped and what failed recorded."""
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,10 +10,10 @@ from typing import Any
 from tqdm import tqdm
 
 from cnn_jax import config as config_lib
+from cnn_jax import tasks
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.runner import Outcome, Settings, execute
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, processes, record
 from cnn_jax.train.devices import Layout
 
@@ -46,7 +47,7 @@ def resolve(config: Config, layout: Layout, dataset: Dataset) -> Config:
 
     Raises ConfigError where the model, the batch or the group cannot be on this data or these devices.
     """
-    config = classification.complete(config, dataset)
+    config = tasks.complete(config, dataset)
     if config.model.bn_group == "device":
         config = config_lib.change(config, "model.bn_group", max(1, config.batch_size // len(layout.devices)))
     devices.check(config, layout)
@@ -71,16 +72,31 @@ def labels(configs: Sequence[Config]) -> dict[Config, str]:
 
 
 def folders(configs: Iterable[Config], workdir: Path) -> dict[Path, Config]:
-    """The run folder of each config; raises ConfigError where two configs are the same."""
+    """The run folder of each config: the one in the workdir that is its own, or a new one by `run_name`.
+
+    An older version may have named it otherwise. Raises ConfigError where two configs are the same.
+    """
+    there = existing(workdir)
     named: dict[Path, Config] = {}
     for config in configs:
         folder = workdir / run_name(config)
+        if not folder.exists():
+            folder = there.get(config, folder)
         if folder in named:
             raise ConfigError(
                 f"two runs of the sweep are the same, {folder.name}: does --set fix what the sweep varies?"
             )
         named[folder] = config
     return named
+
+
+def existing(workdir: Path) -> dict[Config, Path]:
+    """The run folders of the workdir by their configs; what cannot be read as one is left out."""
+    found = {}
+    for path in sorted(workdir.glob("*/config.json")):
+        with contextlib.suppress(ConfigError, record.RecordError, TypeError, AttributeError):
+            found[config_lib.from_dict(record.read_json(path))] = path.parent
+    return found
 
 
 def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Outcome]:
@@ -123,9 +139,12 @@ def measure(workdir: Path, measurement: Callable[[Path], dict[str, Any]], progre
 
 
 def describe(outcome: Outcome) -> str:
-    """`test error 2.50 %, train error 0.00 %, 14 s`, or the error."""
+    """`test error 2.50%, train error 0.00%, 14 s`, by the headline of the run's task; or why there is no result."""
     if outcome.result is None:
         return f"FAILED: {outcome.error}"
-    result = outcome.result
-    errors = f"test error {result['test_error']:.2%}, train error {result['train_error']:.2%}"
-    return f"{errors}, {result['seconds']:.0f} s"
+    headline = record.read_headline(outcome.folder)
+    values = [
+        f"{split} {headline.title} {headline.format(outcome.result.get(f'{split}_{headline.metric}'))}"
+        for split in ("test", "train")
+    ]
+    return ", ".join([*values, f"{outcome.result['seconds']:.0f} s"])

@@ -8,15 +8,17 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from cnn_jax import tasks
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, feed, loop, manifest, record, variables
 from cnn_jax.train.checkpoint import digest
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.record import RecordError, Run
-from cnn_jax.train.step import TrainState, no_sums
+from cnn_jax.train.step import TrainState, zero_sums
+from cnn_jax.train.task import Task
 
+ALWAYS = ("epoch", "learning_rate")
 ROUNDING = 1e-4  # relative, of a loss: more is not another order of summation
 
 
@@ -97,7 +99,7 @@ def verify(
     recorded = record.read_losses(run.folder)[start : start + steps]
     if not len(recorded):
         raise RecordError(f"{run.folder} recorded no loss after step {start}: give fewer --from, or another --run")
-    task = classification.make_task(config, dataset, layout.axis_name)
+    task = tasks.make(config, dataset, layout.axis_name)
     program = loop.make_program(task, config.optim, config.penalty, config.steps, layout)
     state = loop.initial_state(program, task, config, dataset)
     if start:
@@ -113,10 +115,10 @@ def verify(
         if taken in config.evaluated_steps:
             if taken in lines:
                 others = sorted(dataset.splits.keys() - {"train"})
-                means = {one: loop.evaluate_split(program, dataset, one, config, layout, state) for one in others}
+                means = {one: loop.evaluate_split(task, program, dataset, one, config, layout, state) for one in others}
                 line = loop.metrics_line(config, dataset.count("train"), state, taken, means)
-                evaluations[taken] = line_difference(line, lines[taken])
-            state = state.replace(sums=devices.replicate(layout, no_sums()))
+                evaluations[taken] = line_difference(line, lines[taken], task)
+            state = state.replace(sums=devices.replicate(layout, zero_sums(task.sums)))
         if taken in kept:
             checkpoints[taken] = None if digest(state) == kept[taken] else distance(run.folder, taken, state)
     batches.close()
@@ -141,15 +143,17 @@ def relative(ours: float, theirs: float) -> float:
     return part if math.isfinite(part) else math.inf
 
 
-def line_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float | None:
+def line_difference(ours: dict[str, Any], theirs: dict[str, Any], task: Task) -> float | None:
     """The largest relative difference of two lines of metrics.jsonl, None where they say the very same.
 
-    Errors do not count: an image between two classes changes sides by rounding. Losses tell as much.
+    The headline and scores do not count: they may be decisions, and an image between two classes changes sides by
+    rounding. The other sums, losses, tell as much.
     """
     ours, theirs = record.finite(ours), {name: value for name, value in theirs.items() if name != "step"}
     if ours == theirs:
         return None
-    names = [name for name in ours.keys() | theirs.keys() if not name.endswith("_error")]
+    sums = {*task.sums, *task.means} - {task.headline.metric}
+    names = [name for name in ours.keys() | theirs.keys() if name in ALWAYS or name.partition("_")[2] in sums]
     values = [[math.inf if (value := line.get(name)) is None else value for line in (ours, theirs)] for name in names]
     return max(relative(*pair) for pair in values)
 

@@ -23,9 +23,8 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from cnn_jax import data, presets
+from cnn_jax import data, presets, tasks
 from cnn_jax.config import from_dict, override
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, loop, processes
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.record import read_losses, write_atomically
@@ -74,9 +73,9 @@ def config(batch_norm):
 
 def run(name, batch_norm, folder, dataset, signals=()):
     layout = devices.choose(*LAYOUTS[name])
-    complete = classification.complete(config(batch_norm), dataset)
+    complete = tasks.complete(config(batch_norm), dataset)
     devices.check(complete, layout)
-    task = classification.make_task(complete, dataset, layout.axis_name)
+    task = tasks.make(complete, dataset, layout.axis_name)
     options = loop.Options(layout, progress=False, signals=signals)
     with devices.placed(layout):
         return loop.fit(task, complete, dataset, folder, options)

@@ -2,9 +2,9 @@ import jax
 import numpy as np
 import pytest
 
+from cnn_jax import tasks
 from cnn_jax.config import Config, override
 from cnn_jax.data.augment import example_keys
-from cnn_jax.tasks import classification
 from cnn_jax.tasks.classification import cross_entropy
 
 
@@ -28,8 +28,8 @@ def test_training_is_on_smoothed_labels_and_what_is_recorded_and_evaluated_is_no
     batch |= {"slot": np.arange(8), "key": example_keys(jax.random.key(0), np.arange(8)), "mask": np.ones(8, bool)}
     results = []
     for smoothing in (0.0, 0.2):
-        config = override(Config(), [*settings, f"loss.label_smoothing={smoothing}"])
-        task = classification.make_task(classification.complete(config, digits), digits, None)
+        config = override(Config(), [*settings, f"classification.label_smoothing={smoothing}"])
+        task = tasks.make(tasks.complete(config, digits), digits, None)
         variables = task.init(jax.random.key(0), batch)
         loss, (_, sums) = task.loss(variables, batch, jax.random.key(1))
         results.append((float(loss), float(sums["loss"]), float(task.evaluate(variables, batch)["loss"])))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from cnn_jax import evaluation, models
+from cnn_jax import evaluation, models, tasks
 from cnn_jax.config import Config, ConfigError, Data, Model, change
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
@@ -16,7 +16,7 @@ from cnn_jax.studies.depth.construction import deepen
 from cnn_jax.studies.depth.gradients import gradient_norms
 from cnn_jax.studies.depth.lesions import intact_where, lesions
 from cnn_jax.studies.depth.responses import deviations
-from cnn_jax.tasks import classification
+from cnn_jax.tasks.images import preprocessing
 from cnn_jax.train import devices
 from tests.test_evaluation import as_float, labelled, softmax
 
@@ -158,7 +158,7 @@ def complete(name, digits, **changes):
     config = Config(Model(name, width=4), Data("digits", pad=0, flip=False), batch_size=16)
     for field, value in changes.items():
         config = change(config, f"model.{field}", value)
-    return classification.complete(config, digits)
+    return tasks.complete(config, digits)
 
 
 def test_the_last_layers_gradient_is_that_of_softmax_regression(digits):
@@ -166,12 +166,12 @@ def test_the_last_layers_gradient_is_that_of_softmax_regression(digits):
     norms = gradient_norms(config, digits)
     blocks = [f"stage{stage}_block1/conv{index}" for stage in (1, 2, 3) for index in (1, 2)]
     assert list(norms) == ["conv1", *blocks, "fc"]
-    task = classification.make_task(config, digits, None)
+    task = tasks.make(config, digits, None)
     variables = task.init(jax.random.key(0), None)
     order = np.random.default_rng([0, 0]).permutation(len(digits.splits["train"]["label"]))[:16]
     image, label = (digits.splits["train"][field][order] for field in ("image", "label"))
     model = models.build("plain8", **models.settings(config.model))
-    seen = classification.preprocessing(config.data, digits)(image)
+    seen = preprocessing(config.data, digits)(image)
     (logits, endpoints), _ = model.apply(variables, seen, train=True, mutable=["batch_stats"])
     by_hand = np.asarray(endpoints["pool"]).T @ (softmax(logits) - np.eye(10)[label]) / 16
     assert norms["fc"] == pytest.approx(np.linalg.norm(by_hand), rel=1e-4)
@@ -179,7 +179,7 @@ def test_the_last_layers_gradient_is_that_of_softmax_regression(digits):
 
 def test_before_batch_norm_twice_the_kernel_has_half_the_gradient(digits):
     config = complete("resnet8", digits)
-    variables = classification.make_task(config, digits, None).init(jax.random.key(0), None)
+    variables = tasks.make(config, digits, None).init(jax.random.key(0), None)
     before = gradient_norms(config, digits, variables)
     variables["params"]["stage2_block1"]["conv1"]["conv"]["kernel"] *= 2
     after = gradient_norms(config, digits, variables)
@@ -189,5 +189,5 @@ def test_before_batch_norm_twice_the_kernel_has_half_the_gradient(digits):
 
 
 def test_any_network_has_gradients_by_layer(digits):
-    config = classification.complete(Config(Model("lenet5_full"), Data("digits", canvas=32), batch_size=4), digits)
+    config = tasks.complete(Config(Model("lenet5_full"), Data("digits", canvas=32), batch_size=4), digits)
     assert list(gradient_norms(config, digits)) == ["C1", "C3/of_6", "C5", "F6", "output"]

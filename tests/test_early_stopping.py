@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from cnn_jax import data
+from cnn_jax import data, tasks
 from cnn_jax.config import Config, override
 from cnn_jax.evaluation import networks
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, early_stopping, loop, record, variables
 from cnn_jax.train.signals import Stopped
+from cnn_jax.train.task import ERROR, Headline
 
 
 def lines(*errors):
@@ -18,7 +18,14 @@ def lines(*errors):
 
 
 def test_the_best_is_the_first_of_equals():
-    assert early_stopping.best(lines(0.5, 0.2, 0.3, 0.2))["step"] == 2
+    assert early_stopping.best(lines(0.5, 0.2, 0.3, 0.2), ERROR)["step"] == 2
+
+
+def test_the_best_is_the_highest_where_higher_is_better_and_never_what_is_no_number():
+    metrics = [{"step": step, "validation_psnr": psnr} for step, psnr in enumerate((20.0, None, 22.5, 21.0))]
+    psnr = Headline("psnr", unit="dB", higher_is_better=True)
+    assert early_stopping.best(metrics, psnr)["step"] == 2
+    assert [early_stopping.is_over(metrics, patience, psnr) for patience in (1, 2)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +42,7 @@ def test_the_best_is_the_first_of_equals():
     ],
 )
 def test_when_it_is_over(errors, patience, over):
-    assert early_stopping.is_over(lines(*errors), patience) is over
+    assert early_stopping.is_over(lines(*errors), patience, ERROR) is over
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +50,14 @@ def problem(digits_dir):
     dataset = data.load("digits", digits_dir, validation=200)
     assignments = ["model.name=plain8", "model.width=4", "data.name=digits", "data.validation=200", "data.pad=0"]
     assignments += ["data.flip=false", "optim.boundaries=", "batch_size=32", "steps=64", "evaluations=32", "patience=2"]
-    config = classification.complete(override(Config(), assignments), dataset)
+    config = tasks.complete(override(Config(), assignments), dataset)
     return config, dataset
 
 
 def fit(problem, folder, signals):
     config, dataset = problem
     layout = devices.choose("jit", 1)
-    task = classification.make_task(config, dataset, None)
+    task = tasks.make(config, dataset, None)
     folder.mkdir(exist_ok=True)
     return loop.fit(task, config, dataset, folder, loop.Options(layout, 0.0, False, signals=signals))
 
@@ -64,7 +71,7 @@ def undisturbed(problem, tmp_path_factory):
 def test_the_run_ends_early_at_its_best_network(undisturbed, problem):
     result, folder = undisturbed
     metrics = record.read_metrics(folder)
-    best = early_stopping.best(metrics)
+    best = early_stopping.best(metrics, ERROR)
     assert metrics[-1]["step"] < 64 and metrics.index(best) == len(metrics) - 3
     assert (result["steps"], result["test_error"]) == (best["step"], best["test_error"])
     assert result["validation_error"] == min(line["validation_error"] for line in metrics)

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax import data, evaluation, models
+from cnn_jax import data, evaluation, models, tasks
 from cnn_jax.config import Config, ConfigError, Data, Model
 from cnn_jax.data.crops import resize_short_side, ten_crop
 from cnn_jax.evaluation import Protocol, networks
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
-from cnn_jax.tasks import classification
+from cnn_jax.tasks.images import preprocessing
 from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.step import make_evaluate_step
@@ -57,14 +57,14 @@ def averaged(network, image, protocol):
 
 @pytest.mark.parametrize("layout", [ONE, TWO, TWO._replace(parallel="jit")], ids=["one", "pmap", "jit on two"])
 def test_one_crop_is_what_training_evaluates(layout, digits):
-    config = classification.complete(Config(Model("resnet8", width=4), Data("digits", pad=0, flip=False)), digits)
-    task = classification.make_task(config, digits, layout.axis_name)
+    config = tasks.complete(Config(Model("resnet8", width=4), Data("digits", pad=0, flip=False)), digits)
+    task = tasks.make(config, digits, layout.axis_name)
     variables = task.init(jax.random.key(0), None)
     step = devices.parallelize(layout, make_evaluate_step(task.evaluate, layout.axis_name), "rrrs")
     given = devices.replicate(layout, (variables, digits.splits["test"]))
-    there = exact.evaluate(layout, step, *given, feed.indexed(360, 100, layout))
+    there, _ = exact.evaluate(layout, step, *given, feed.indexed(360, 100, layout), task.sums)
     model = models.build("resnet8", num_classes=10, **models.settings(config.model))
-    network = Network(model, variables, classification.preprocessing(config.data, digits), 1)
+    network = Network(model, variables, preprocessing(config.data, digits), 1)
     here = evaluation.evaluate(network, digits.splits["test"], Protocol(), layout, batch_size=100)
     assert here["error"] == there["error"]
     np.testing.assert_allclose(here["loss"], there["loss"], rtol=1e-5)

@@ -3,12 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax import presets
-from cnn_jax.config import Config, ConfigError, Data, Loss, Model
+from cnn_jax import presets, tasks
+from cnn_jax.config import Classification, Config, ConfigError, Data, Model
 from cnn_jax.models import build, complete
 from cnn_jax.models.inception import adaptive_mean_pool
 from cnn_jax.models.macs import count_macs
-from cnn_jax.tasks import classification
 from cnn_jax.train.optimizer import learning_rate
 
 NETWORKS = ("googlenet", "googlenet_tv")
@@ -122,8 +121,10 @@ def test_heads_begin_by_their_rule_and_are_part_of_the_loss(digits):
     model = Model(name="googlenet", width=4)
     losses = {}
     for weight in (0.0, 0.3):
-        config = classification.complete(Config(model=model, data=data, loss=Loss(auxiliary_weight=weight)), digits)
-        task = classification.make_task(config, digits, None)
+        config = tasks.complete(
+            Config(model=model, data=data, classification=Classification(auxiliary_weight=weight)), digits
+        )
+        task = tasks.make(config, digits, None)
         variables = task.init(jax.random.key(0), None)
         assert HEADS < variables["params"].keys()
         assert np.abs(variables["params"]["aux1"]["fc1"]["kernel"]).max() <= np.sqrt(6 / (8 + 64))  # Glorot's bound

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from cnn_jax import presets, sweep, weights
+from cnn_jax import presets, sweep, tasks, weights
 from cnn_jax.config import ConfigError, Model, change, override
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.runner import Settings, run_one
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, loop
 from cnn_jax.train import variables as stored
 from cnn_jax.train.record import RecordError
@@ -37,7 +36,7 @@ def trained(resolved, digits_dir, tmp_path_factory):
 
 
 def variables_of(config, digits):
-    return classification.make_task(config, digits, None).init(jax.random.key(config.seed), digits.splits["train"])
+    return tasks.make(config, digits, None).init(jax.random.key(config.seed), digits.splits["train"])
 
 
 def assert_equal(one, other):
@@ -167,7 +166,7 @@ def test_akamasters_weights_are_trained_on_and_resumed(real_data, tmp_path):
     layout = devices.choose("jit", 1)
     config = sweep.resolve(config, layout, dataset)
     assert config.model.zero_channels == "each_side" and config.data.std == (0.229, 0.224, 0.225)
-    task = classification.make_task(config, dataset, None)
+    task = tasks.make(config, dataset, None)
     assert_equal(task.init(jax.random.key(0), arrays), variables)
     options = loop.Options(layout, checkpoint_seconds=0, progress=False)
     whole = loop.fit(task, config, dataset, tmp_path / "whole", options)

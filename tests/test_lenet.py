@@ -4,7 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax import presets
+from cnn_jax import presets, tasks
+from cnn_jax.config import Classification
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
 from cnn_jax.models.lenet import BITMAPS, PADDING, TABLE_I, LeNet5, codes
@@ -147,7 +148,7 @@ def test_map_loss_is_equation_9():
     """y_D + log(exp(-j) + sum_i exp(-y_i)), y the penalties and D the class."""
     penalties, label = np.abs(images(4, 10)).astype(np.float64) * 5, np.array([3, 0, 9, 3])
     for j in (0.5, 20.0):
-        objective = classification.Loss("map", j)
+        objective = Classification(criterion="map", rubbish_penalty=j)
         losses, _ = classification.loss_and_error(jnp.asarray(-penalties, jnp.float32), jnp.asarray(label), objective)
         expected = penalties[range(4), label] + np.log(np.exp(-j) + np.exp(-penalties).sum(axis=1))
         np.testing.assert_allclose(losses, expected, rtol=1e-5)
@@ -155,8 +156,8 @@ def test_map_loss_is_equation_9():
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_full"])
 def test_the_recipe_lowers_the_loss_of_a_few_digits(name, digits):
-    config = classification.complete(presets.get("auto", "digits", name), digits)
-    task = classification.make_task(config, digits, None)
+    config = tasks.complete(presets.get("auto", "digits", name), digits)
+    task = tasks.make(config, digits, None)
     batch = {field: values[:32] for field, values in digits.splits["train"].items()} | {"slot": np.arange(32)}
     variables = task.init(jax.random.key(0), batch)
     descent = optimizer.make(config.optim, 1_000)

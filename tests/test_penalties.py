@@ -13,7 +13,7 @@ from sklearn.linear_model import ElasticNet, Lasso, Ridge
 from cnn_jax.config import Config, ConfigError, Optim, Penalty, override
 from cnn_jax.train import optimizer, penalties
 from cnn_jax.train.step import gradients, make_state, make_train_step
-from cnn_jax.train.task import Task
+from cnn_jax.train.task import Headline, Task
 
 X, Y = load_diabetes(return_X_y=True)
 X = (X / X.std(axis=0)).astype(np.float32)
@@ -28,7 +28,8 @@ def half_mean_square(variables, batch, key):
 
 
 BATCH = {"x": jnp.asarray(X), "y": jnp.asarray(Y), "slot": jnp.arange(N)}
-REGRESSION = Task(None, half_mean_square, None, "patients")
+SUMS = ("loss", "error", "count")
+REGRESSION = Task(None, half_mean_square, None, SUMS, Headline("error"), "patients")
 
 
 def optimum(penalty, momentum=0.9, steps=3000):
@@ -36,7 +37,7 @@ def optimum(penalty, momentum=0.9, steps=3000):
     optim = Optim(learning_rate=0.2 * (1 - momentum), boundaries=(0.4, 0.6, 0.8), momentum=momentum, weight_decay=0.0)
     sgd = optimizer.make(optim, steps, penalty)
     step = make_train_step(REGRESSION, sgd, None, penalty)
-    state = make_state({"params": {"kernel": jnp.zeros((1, 10))}}, sgd)
+    state = make_state({"params": {"kernel": jnp.zeros((1, 10))}}, sgd, SUMS)
 
     @jax.jit
     def train(state):
@@ -73,7 +74,7 @@ def test_the_half_form_is_weight_decay():
     def after_steps(optim, penalty):
         sgd = optimizer.make(optim, 20, penalty)
         step = jax.jit(make_train_step(REGRESSION, sgd, None, penalty))
-        state = make_state({"params": {"kernel": jnp.ones((1, 10))}}, sgd)
+        state = make_state({"params": {"kernel": jnp.ones((1, 10))}}, sgd, SUMS)
         for _ in range(20):
             state, _ = step(state, {}, BATCH, jax.random.key(0))
         return state.params["kernel"]
@@ -154,7 +155,7 @@ def test_decoupled_decay_is_kept_out_of_the_momentum():
         (["penalty.form=prox"], "penalty.form=prox: choose from loss, proximal"),
         (["optim.decoupled=true", "optim.rate_inside=true"], "leave optim.rate_inside out"),
         (["penalty.max_norm=3", "model.scan=true"], "leave model.scan out"),
-        (["loss.label_smoothing=0.1", "loss.criterion=map"], "leave one out"),
+        (["classification.label_smoothing=0.1", "classification.criterion=map"], "leave one out"),
         (["patience=3"], "set data.validation"),
     ],
 )

@@ -3,9 +3,8 @@
 import jax
 import pytest
 
-from cnn_jax import config, plan, presets
+from cnn_jax import config, plan, presets, tasks
 from cnn_jax.data.sources import known
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices
 
 PUBLISHED = {  # parameters and GMACs, as in models/published.py, and epochs of 1,281,167 images
@@ -18,7 +17,7 @@ PUBLISHED = {  # parameters and GMACs, as in models/published.py, and epochs of 
 
 def row(name, tmp_path, accumulate=1, hours=24.0):
     dataset = known.absent("imagenet2012")
-    one = classification.complete(presets.get("auto", "imagenet2012", name), dataset)
+    one = tasks.complete(presets.get("auto", "imagenet2012", name), dataset)
     layout = devices.choose("jit", 2, accumulate)
     text = plan.counted([one], [dataset], tmp_path, layout, hours)
     assert "2 devices" in text and "nothing was trained or timed" in text
@@ -44,8 +43,8 @@ def test_parts_of_a_batch_need_less_memory_and_haste_more_images(tmp_path):
 
 def recipe(name, **changes):
     dataset = known.absent("imagenet2012")
-    one = classification.complete(presets.get("auto", "imagenet2012", name), dataset)
-    task = classification.make_task(config.changed(one, changes), dataset, None)
+    one = tasks.complete(presets.get("auto", "imagenet2012", name), dataset)
+    task = tasks.make(config.changed(one, changes), dataset, None)
     return task, task.init(jax.random.key(0), None), one, dataset
 
 

@@ -10,15 +10,14 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax import presets
+from cnn_jax import presets, tasks
 from cnn_jax.config import Optim, override
 from cnn_jax.data.batches import training_indices
 from cnn_jax.models import build
 from cnn_jax.models.residual import stack_blocks, unstack_blocks
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, feed, loop, optimizer
 from cnn_jax.train.step import make_state, make_train_step
-from cnn_jax.train.task import Task
+from cnn_jax.train.task import Headline, Task
 
 GOLDEN = json.loads((Path(__file__).parent / "goldens" / "first_steps.json").read_text())
 
@@ -49,8 +48,9 @@ def test_first_steps_equal_pytorchs(name):
             return loss, (state, {"loss": loss, "error": logits[:2].sum(), "count": jnp.ones(())})
 
         sgd = optimizer.make(Optim(learning_rate=0.1, boundaries=(), weight_decay=1e-2), 2)
-        state = make_state({"params": params, "batch_stats": stats}, sgd)
-        step = jax.jit(make_train_step(Task(None, loss_of, None, "images"), sgd, None))
+        sums = ("loss", "error", "count")
+        state = make_state({"params": params, "batch_stats": stats}, sgd, sums)
+        step = jax.jit(make_train_step(Task(None, loss_of, None, sums, Headline("error"), "images"), sgd, None))
         losses = []
         for index in range(2):
             image = draw(f"image{index}", (16, 16, 16, 3)).astype(np.float64)
@@ -80,7 +80,7 @@ def digits_config(*assignments):
 
 def take_steps(config, dataset, layout, indices_of, state=None):
     """The state after a few steps from the given one, or from the config's own beginning."""
-    task = classification.make_task(config, dataset, layout.axis_name)
+    task = tasks.make(config, dataset, layout.axis_name)
     program = loop.make_program(task, config.optim, config.penalty, config.steps, layout)
     resident = feed.on_devices(dataset, layout)["train"]
     state = devices.replicate(layout, state or loop.initial_state(program, task, config, dataset))
@@ -103,7 +103,7 @@ def test_one_batch_is_learnt_by_heart(digits):
     assert last.sums["loss"] - before.sums["loss"] < 0.02 * 32
 
 
-REGULARIZED = ["penalty.l1=1e-3", "penalty.form=proximal", "penalty.max_norm=2", "loss.label_smoothing=0.1"]
+REGULARIZED = ["penalty.l1=1e-3", "penalty.form=proximal", "penalty.max_norm=2", "classification.label_smoothing=0.1"]
 REGULARIZED += ["model.dropout=0.5", "optim.weight_decay=0.01", "optim.decoupled=true"]
 
 
@@ -150,7 +150,7 @@ def blocks_scanned_or_not(digits, *assignments):
 
 
 def test_a_seed_is_the_same_network_scanned_or_not(digits):
-    tasks = [classification.make_task(config, digits, None) for config in blocks_scanned_or_not(digits)]
+    tasks = [tasks.make(config, digits, None) for config in blocks_scanned_or_not(digits)]
     plain, scanned = (task.init(jax.random.key(3), digits.splits["train"]) for task in tasks)
     assert scanned["params"]["stage1_blocks"]["conv1"]["conv"]["kernel"].shape == (2, 3, 3, 4, 4)
     jax.tree.map(np.testing.assert_array_equal, scanned, stack_blocks(plain))

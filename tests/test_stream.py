@@ -13,14 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cnn_jax import data, evaluation, presets
+from cnn_jax import data, evaluation, presets, tasks
 from cnn_jax.config import override
 from cnn_jax.data import DataError, stream
 from cnn_jax.data.batches import epoch_order, training_indices
 from cnn_jax.data.stream import pictures
 from cnn_jax.data.stream.pictures import Augmentation, for_training, random_box
 from cnn_jax.evaluation import networks
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, loop
 
 SHOWN = Augmentation(24, (28, 40), pca=0.1)
@@ -178,8 +177,8 @@ def test_streamed_images_are_tested_as_those_in_memory(insects, tmp_path, crops,
     config = override(
         presets.get("resnet_digits"), [*settings, "data.short_side=28,40", "data.mean=0.5", "evaluations=1"]
     )
-    config, layout = classification.complete(config, insects), devices.choose("pmap", 2)
-    task = classification.make_task(config, insects, layout.axis_name)
+    config, layout = tasks.complete(config, insects), devices.choose("pmap", 2)
+    task = tasks.make(config, insects, layout.axis_name)
     loop.fit(task, config, insects, tmp_path, loop.Options(layout, progress=False))
     network, _ = networks.of_run(tmp_path, config, insects)
     protocol = evaluation.choose(network, crops)

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from cnn_jax import data, presets
+from cnn_jax import data, presets, tasks
 from cnn_jax.config import override
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, loop
 from cnn_jax.train.checkpoint import digest
 from cnn_jax.train.record import read_losses
@@ -25,9 +24,9 @@ def test_a_streamed_run_stopped_in_mid_epoch_ends_with_the_same_bits(insects_dir
     insects = data.load("insects", insects_dir, streamed=True)
     settings = ["model.name=resnet8", "model.width=4", "model.bn_group=4", "batch_size=8", "data.crop=24", "steps=10"]
     settings += ["data.short_side=28,40", "data.mean=0.5", "data.pca=0.1", "evaluations=2"]
-    config = classification.complete(override(presets.get("resnet_digits"), settings), insects)
+    config = tasks.complete(override(presets.get("resnet_digits"), settings), insects)
     layout = devices.choose("pmap", 2)
-    task = classification.make_task(config, insects, layout.axis_name)
+    task = tasks.make(config, insects, layout.axis_name)
 
     def fit(name, **more):
         return loop.fit(task, config, insects, tmp_path / name, loop.Options(layout, progress=False, **more))

@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax import config, models, presets
+from cnn_jax import config, models, presets, tasks
 from cnn_jax.benchmark.turns import Workload, serve
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
 from cnn_jax.layers import native
 from cnn_jax.models.macs import count_macs
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, feed, loop
 from cnn_jax.train.devices import Layout
 
@@ -27,7 +26,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
     devices.check(settings, layout)
     image, label = workload.examples()
     dataset = Dataset("random", {"train": {"image": image, "label": label}}, 10, "random")
-    task = classification.make_task(settings, dataset, layout.axis_name)
+    task = tasks.make(settings, dataset, layout.axis_name)
     program = loop.make_program(task, settings.optim, settings.penalty, settings.steps, layout)
     state = loop.initial_state(program, task, settings, dataset)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cnn_jax.config.checks import CHOICES, check
-from cnn_jax.config.fields import Config, ConfigError, Data, Loss, Model, Optim, Penalty, flatten, show
+from cnn_jax.config.fields import Classification, Config, ConfigError, Data, Model, Optim, Penalty, flatten, show
 
 __all__ = [
+    "Classification",
     "Config",
     "ConfigError",
     "Data",
-    "Loss",
     "Model",
     "Optim",
     "Penalty",
@@ -32,7 +32,12 @@ __all__ = [
     "near",
     "override",
     "to_dict",
+    "upgrade",
 ]
+
+
+RENAMED = {"loss": "classification"}
+"""Sections of older versions, under which their run folders are still read."""
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:
@@ -108,25 +113,49 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`; raises ConfigError on an unknown or missing field."""
+    """The inverse of `to_dict`; what an older version did not have yet is at its default.
+
+    Raises ConfigError on a field that this version does not know.
+    """
 
     def build(cls: Any, values: dict[str, Any], prefix: str) -> Any:
         types = typing.get_type_hints(cls)
-        for name in values.keys() ^ types.keys():
-            raise ConfigError(f"config field {prefix}{name} is {'missing' if name in types else 'unknown'}")
         built = {}
         for name, value in values.items():
+            if name not in types:
+                raise ConfigError(f"config field {prefix}{name} is unknown: a newer version wrote it")
             if dataclasses.is_dataclass(types[name]):
                 value = build(types[name], value, f"{prefix}{name}.")
             built[name] = tuple(value) if isinstance(value, list) else value
         return cls(**built)
 
-    return check(build(Config, values, ""))
+    return check(build(Config, _renamed(values), ""))
+
+
+def upgrade(values: dict[str, Any]) -> dict[str, Any]:
+    """A config as a run folder has it, as this version would have written it: defaults for what it lacks.
+
+    A field that this version does not know stays.
+    """
+
+    def fill(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+        filled = {name: values.get(name, default) for name, default in defaults.items()}
+        sections = {name: default for name, default in defaults.items() if isinstance(default, dict)}
+        return values | filled | {name: fill(default, filled[name]) for name, default in sections.items()}
+
+    return fill(to_dict(Config()), _renamed(values))
+
+
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(name, name): value for name, value in values.items()}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """`["optim.learning_rate: 0.1 there, 0.05 here", ...]` between two configs as `to_dict` gives them."""
-    old, new = flatten(old), flatten(new)
+    """`["optim.learning_rate: 0.1 there, 0.05 here", ...]` between two configs as `to_dict` gives them.
+
+    The old one may be of an older version, see `upgrade`.
+    """
+    old, new = flatten(upgrade(old)), flatten(new)
     return [
         f"{path}: {show(old.get(path, 'absent'))} there, {show(new.get(path, 'absent'))} here"
         for path in sorted(old.keys() | new.keys())
@@ -135,5 +164,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def fingerprint(config: Config) -> str:
-    """Eight hexadecimal digits that change with any field."""
-    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:8]
+    """Eight hexadecimal digits that change with any field that is not at its default."""
+    defaults = flatten(to_dict(Config()))
+    changed = {path: value for path, value in flatten(to_dict(config)).items() if value != defaults[path]}
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]

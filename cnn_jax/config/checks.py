@@ -1,13 +1,15 @@
 """What the values of a Config can be."""
 
-from cnn_jax.config.fields import Config, ConfigError, Data, flatten, show
+import dataclasses
+
+from cnn_jax.config.fields import TASK_SECTIONS, Config, ConfigError, Data, flatten, show
 
 CHOICES = {
     "model.shortcut_option": ("A", "B", "C"),
     "model.zero_channels": ("after", "each_side"),
     "model.stride_in": ("1x1", "3x3"),
     "model.output": ("rbf", "dense"),
-    "loss.criterion": ("cross_entropy", "map"),
+    "classification.criterion": ("cross_entropy", "map"),
     "optim.decayed": ("kernels", "all"),
     "model.activation": ("relu", "tanh", "scaled_tanh", "sigmoid"),
     "model.normalization": ("none", "lrn", "bn"),
@@ -24,7 +26,7 @@ POSITIVE = (
     "model.image_size",
     "model.width",
     "data.average_pool",
-    "loss.rubbish_penalty",
+    "classification.rubbish_penalty",
     "optim.learning_rate",
     "optim.warmup_learning_rate",
 )
@@ -39,12 +41,12 @@ NOT_NEGATIVE = (
     "data.pca",
     "data.test_short_side",
     "optim.weight_decay",
-    "loss.auxiliary_weight",
+    "classification.auxiliary_weight",
     "penalty.l1",
     "penalty.l2",
     "penalty.max_norm",
 )
-FRACTION = ("optim.warmup", "optim.momentum", "model.bn_momentum", "model.dropout", "loss.label_smoothing")
+FRACTION = ("optim.warmup", "optim.momentum", "model.bn_momentum", "model.dropout", "classification.label_smoothing")
 
 
 def check(config: Config) -> Config:
@@ -71,6 +73,7 @@ def check(config: Config) -> Config:
         raise ConfigError(f"optim.warmup={config.optim.warmup}: must end before the first of optim.boundaries")
     if not all(deviation > 0 for deviation in config.data.std):
         raise ConfigError(f"data.std={show(config.data.std)}: must be above 0")
+    check_sections(config)
     check_streamed(config.data)
     group = config.model.bn_group
     if isinstance(group, str) and group not in ("global", "device"):
@@ -81,11 +84,23 @@ def check(config: Config) -> Config:
         raise ConfigError("optim.decoupled takes the rate outside of the momentum; leave optim.rate_inside out")
     if config.model.scan and config.penalty.max_norm:
         raise ConfigError("penalty.max_norm does not tell the units of scanned blocks apart; leave model.scan out")
-    if config.loss.label_smoothing and config.loss.criterion != "cross_entropy":
-        raise ConfigError("loss.label_smoothing is of loss.criterion=cross_entropy; leave one out")
+    if config.classification.label_smoothing and config.classification.criterion != "cross_entropy":
+        raise ConfigError("classification.label_smoothing is of classification.criterion=cross_entropy; leave one out")
     if config.patience and not config.data.validation:
-        raise ConfigError(f"patience={config.patience} looks at validation errors: set data.validation (--validation)")
+        raise ConfigError(f"patience={config.patience} looks at a validation split: set data.validation (--validation)")
     return config
+
+
+def check_sections(config: Config) -> None:
+    """Raises ConfigError where a setting of one task is given to another."""
+    for section in TASK_SECTIONS:
+        defaults = flatten(type(getattr(config, section))())
+        for name, value in flatten(dataclasses.asdict(getattr(config, section))).items():
+            if config.task != section and value != defaults[name]:
+                raise ConfigError(
+                    f"{section}.{name}={show(value)} is a setting of the task {section}, and this is {config.task}; "
+                    "leave it out"
+                )
 
 
 def check_streamed(data: Data) -> None:

@@ -115,18 +115,6 @@ class Optim:
 
 
 @dataclass(frozen=True)
-class Loss:
-    criterion: str = "cross_entropy"
-    """cross_entropy, or map (maximum a posteriori, LeCun et al. 1998, eq. 9)."""
-    rubbish_penalty: float = 1.0
-    """map: j of eq. 9, the penalty of being of no class; it bounds how far wrong classes are pushed away."""
-    auxiliary_weight: float = 0.3
-    """What the cross entropy of each auxiliary head counts (Szegedy et al. 2015, Section 5)."""
-    label_smoothing: float = 0.0
-    """cross_entropy: how much of each training label is spread evenly over all classes (Szegedy et al. 2016, 7)."""
-
-
-@dataclass(frozen=True)
 class Penalty:
     """What large weights cost: l1 |w| + l2 w^2, summed over the weights; both is the elastic net."""
 
@@ -145,18 +133,39 @@ class Penalty:
 
 
 @dataclass(frozen=True)
+class Classification:
+    """Settings of the task classification."""
+
+    label: str = "label"
+    """Which label of the data set is learned, where it has several."""
+    criterion: str = "cross_entropy"
+    """cross_entropy, or map (maximum a posteriori, LeCun et al. 1998, eq. 9)."""
+    rubbish_penalty: float = 1.0
+    """map: j of eq. 9, the penalty of being of no class; it bounds how far wrong classes are pushed away."""
+    auxiliary_weight: float = 0.3
+    """What the cross entropy of each auxiliary head counts (Szegedy et al. 2015, Section 5)."""
+    label_smoothing: float = 0.0
+    """cross_entropy: how much of each training label is spread evenly over all classes (Szegedy et al. 2016, 7)."""
+
+
+@dataclass(frozen=True)
 class Config:
+    """All that determines a run's numbers. A task's settings are the section of its name."""
+
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     optim: Optim = field(default_factory=Optim)
-    loss: Loss = field(default_factory=Loss)
     penalty: Penalty = field(default_factory=Penalty)
+    task: str = "classification"
+    """The learning problem: one of tasks.TASKS."""
+    classification: Classification = field(default_factory=Classification)
     batch_size: int = 128
     steps: int = 64_000
     evaluations: int = 164
     """How often the splits are evaluated, evenly spread over the steps; the last time at the last step."""
     patience: int = 0
-    """Evaluations without a lower validation error after which training stops, and goes back to it; 0 is never."""
+    """Evaluations without a better validation headline (see train.task) after which training stops, and goes back to
+    the best; 0 is never."""
     dtype: str = "float32"
     """Compute type: float32 or bfloat16. Parameters, statistics and the loss are float32."""
     seed: int = 0
@@ -169,6 +178,10 @@ class Config:
     def evaluated_steps(self) -> frozenset[int]:
         """The numbers of steps taken at which the run is evaluated."""
         return frozenset(-(-part * self.steps // self.evaluations) for part in range(1, self.evaluations + 1))
+
+
+TASK_SECTIONS = ("classification",)
+"""The sections that are of one task alone."""
 
 
 def flatten(config: Config | dict[str, Any], prefix: str = "") -> dict[str, Any]:

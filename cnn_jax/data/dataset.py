@@ -45,6 +45,10 @@ class Dataset:
             return examples[np.arange(len(examples))[:count]]
         return {name: array[:count] for name, array in examples.items()}
 
+    def annotations(self, split: str) -> dict[str, np.ndarray]:
+        """Every field of a split in memory but the image, (N, ...) each."""
+        return {name: array for name, array in self.splits[split].items() if name != "image"}
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C), the same for every image of every split."""

@@ -30,11 +30,11 @@ from cnn_jax.data.crops import (
 )
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.norm import combine_statistics
-from cnn_jax.tasks.classification import loss_and_error
+from cnn_jax.tasks.classification import SUMS, loss_and_error
 from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.devices import Layout
-from cnn_jax.train.step import SUMS, make_evaluate_step, no_sums
+from cnn_jax.train.step import make_evaluate_step, zero_sums
 
 CROPS = (1, 10, 144)
 TOP_5_FROM = 10
@@ -220,10 +220,10 @@ def evaluate(
     else:
         batches = stream.evaluation(examples, batch_size=batch_size, share=layout.share, shown=shown, workers=workers)
     first = next(batches)
-    compiled = step(devices.replicate(layout, no_sums(names)), variables, arrays, devices.shard(layout, first))
+    compiled = step(devices.replicate(layout, zero_sums(names)), variables, arrays, devices.shard(layout, first))
     jax.block_until_ready(compiled)
     begun = time.perf_counter()
-    means = exact.evaluate(layout, step, variables, arrays, itertools.chain([first], batches), names, progress)
+    means, _ = exact.evaluate(layout, step, variables, arrays, itertools.chain([first], batches), names, progress)
     return means | {"examples": count, "images_per_second": count / (time.perf_counter() - begun)}
 
 

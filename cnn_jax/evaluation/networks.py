@@ -16,7 +16,7 @@ from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import standardize
 from cnn_jax.data.crops import LIKE_PIL, Interpolation
-from cnn_jax.tasks import classification
+from cnn_jax.tasks.images import preprocessing
 from cnn_jax.train import record
 from cnn_jax.train import variables as stored
 
@@ -92,7 +92,7 @@ def of_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, int
         dtype=jnp.dtype(config.dtype),
         **models.settings(config.model),
     )
-    images, crop = classification.preprocessing(config.data, dataset), config.data.crop
+    images, crop = preprocessing(config.data, dataset), config.data.crop
     network = Network(model, variables, images, 3 if crop else dataset.image_shape[2])
     if crop:
         network = network._replace(scales=(config.data.tested_short_side,), size=crop)

@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from cnn_jax import data
+from cnn_jax import data, tasks
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.runner.settings import Settings
-from cnn_jax.tasks import classification
 from cnn_jax.train import devices, feed, loop, processes, record
 from cnn_jax.train.signals import Stopped
 from cnn_jax.train.task import Task
@@ -67,7 +66,7 @@ def prepare(config: Config, settings: Settings) -> tuple[Task, Dataset]:
     """What a run learns and from what; runs side by side share both."""
     with PREPARING:  # or each thread would read the data for itself
         dataset = load_for(config, settings.data_dir, settings.download, settings.skip_damaged)
-        return classification.make_task(config, dataset, settings.layout.axis_name), dataset
+        return tasks.make(config, dataset, settings.layout.axis_name), dataset
 
 
 def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:

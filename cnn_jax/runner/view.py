@@ -120,5 +120,5 @@ def describe(run: Run) -> str:
         return f"starting    {run.place}"
     said = run.said
     share = said["step"] / max(said["steps"], 1)
-    error = "" if said["error"] is None else f"  error {said['error']:.2%}"
-    return f"{said['phase']:<10}  {said['step']}/{said['steps']} {share:.0%}{error}  {run.place}"
+    headline = f"  {said['headline']}" if said.get("headline") else ""
+    return f"{said['phase']:<10}  {said['step']}/{said['steps']} {share:.0%}{headline}  {run.place}"

@@ -1,7 +1,6 @@
-"""Classification, the base case: Config and Dataset -> Task."""
+"""Classification, the base case: one label an image, the headline its top-1 error."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,27 +10,34 @@ import numpy as np
 import optax
 
 from cnn_jax import initial, models
-from cnn_jax.config import Config, ConfigError, Data, Loss, Model
+from cnn_jax.config import Classification, Config, Data, Model
 from cnn_jax.data import Dataset
-from cnn_jax.data.augment import average_pool, on_canvas, pixel_mean, random_crop, random_flip, standardize
+from cnn_jax.data.augment import random_crop, random_flip
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
-from cnn_jax.train.task import Task
+from cnn_jax.tasks.images import preprocessing, seen_shape
+from cnn_jax.train.task import Headline, Task
 
-CROSS_ENTROPY = Loss()
+SUMS = ("loss", "error", "count")
+DEFAULTS = Classification()
 
 
-def make_task(config: Config, dataset: Dataset, axis_name: str | None) -> Task:
+def fields(config: Config) -> tuple[str, ...]:
+    """The image and the label that is learned."""
+    return "image", config.classification.label
+
+
+def make(config: Config, dataset: Dataset, axis_name: str | None) -> Task:
     """The task of a run; configs that differ in seed, batch size or optimizer share one, and what is compiled for it.
 
     Args:
-      config: `model` complete, see `complete`.
-      dataset: splits of `image` uint8 (N, H, W, C) and `label` int32 (N,).
+      config: complete, see `complete`.
+      dataset: splits of `image` uint8 (N, H, W, C) and a label int32 (N,).
       axis_name: the mapped axis of the training step, or None.
     """
     start = config.init_from, config.init_digest
-    return _make_task(config.model, config.data, config.loss, config.dtype, start, dataset, axis_name)
+    return _make(config.model, config.data, config.classification, config.dtype, start, dataset, axis_name)
 
 
 def complete(config: Config, dataset: Dataset) -> Config:
@@ -44,39 +50,11 @@ def complete(config: Config, dataset: Dataset) -> Config:
     return replace(config, model=models.complete(config.model, min(seen_shape(config.data, dataset)[:2])))
 
 
-def seen_shape(data: Data, dataset: Dataset) -> tuple[int, int, int]:
-    """(H, W, C) of the images that the network sees; raises ConfigError."""
-    height, width, channels = (data.crop, data.crop, 3) if data.crop else dataset.image_shape
-    if data.canvas and data.canvas < max(height, width):
-        raise ConfigError(f"data.canvas={data.canvas} is smaller than images of {height}x{width}")
-    height, width = (data.canvas or height), (data.canvas or width)
-    if height % data.average_pool or width % data.average_pool:
-        raise ConfigError(f"data.average_pool={data.average_pool} does not divide images of {height}x{width}")
-    for name, values in (("mean", data.mean), ("std", data.std)):
-        if len(values) not in (0, 1, channels):
-            raise ConfigError(f"data.{name} has {len(values)} numbers; give 1, or one for each of {channels} channels")
-    return height // data.average_pool, width // data.average_pool, channels
-
-
-def preprocessing(data: Data, dataset: Dataset) -> Callable[[jax.Array], jax.Array]:
-    """What turns uint8 (B, H, W, C) into what the network sees, float32."""
-    mean = np.asarray(data.mean, np.float32) if data.mean else pixel_mean(dataset.splits["train"]["image"])
-    std = np.asarray(data.std or 1.0, np.float32)
-    if mean.ndim == 3 and data.canvas:
-        mean = np.asarray(on_canvas(mean[None], data.canvas)[0])
-
-    def images(image: jax.Array) -> jax.Array:
-        image = on_canvas(image, data.canvas) if data.canvas else image
-        return average_pool(standardize(image, mean, std), data.average_pool)
-
-    return images
-
-
 @functools.lru_cache(maxsize=2)
-def _make_task(
+def _make(
     settings: Model,
     data: Data,
-    objective: Loss,
+    objective: Classification,
     dtype: str,
     start: tuple[str, str],
     dataset: Dataset,
@@ -115,24 +93,32 @@ def _make_task(
             mutable=["batch_stats"],
             rngs={"dropout": key},
         )
-        losses, errors = loss_and_error(logits, batch["label"], objective)
+        losses, errors = loss_and_error(logits, batch[objective.label], objective)
         sums = {"loss": losses.sum(), "error": errors.sum(), "count": jnp.float32(len(losses))}
         if objective.label_smoothing:
-            losses = cross_entropy(logits, batch["label"], objective.label_smoothing)
+            losses = cross_entropy(logits, batch[objective.label], objective.label_smoothing)
         for name, auxiliary in endpoints.items():
             if name.startswith("aux"):
-                auxiliary_losses = cross_entropy(auxiliary, batch["label"], objective.label_smoothing)
+                auxiliary_losses = cross_entropy(auxiliary, batch[objective.label], objective.label_smoothing)
                 losses = losses + objective.auxiliary_weight * auxiliary_losses
         return losses.mean(), (model_state, sums)
 
     def evaluate(variables: Any, batch: Any) -> Any:
         logits, _ = model.apply(variables, images(batch["image"]), train=False)
-        losses, errors = loss_and_error(logits, batch["label"], objective)
+        losses, errors = loss_and_error(logits, batch[objective.label], objective)
         mask = batch["mask"]
         sums = {"loss": jnp.where(mask, losses, 0).sum(), "error": jnp.where(mask, errors, 0).sum()}
         return sums | {"count": mask.sum(dtype=jnp.float32)}
 
-    return Task(init, loss, evaluate, unit="images", facts=lambda: {"macs": count_macs(model, shape)})
+    return Task(
+        init,
+        loss,
+        evaluate,
+        sums=SUMS,
+        headline=Headline("error"),
+        unit="images",
+        facts=lambda: {"macs": count_macs(model, shape)},
+    )
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -> jax.Array:
@@ -144,7 +130,9 @@ def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -
     return optax.softmax_cross_entropy(logits, labels)
 
 
-def loss_and_error(logits: jax.Array, label: jax.Array, objective: Loss = CROSS_ENTROPY) -> tuple[jax.Array, jax.Array]:
+def loss_and_error(
+    logits: jax.Array, label: jax.Array, objective: Classification = DEFAULTS
+) -> tuple[jax.Array, jax.Array]:
     """Loss in nats and top-1 error (0 or 1) of each example, both (B,) float32.
 
     The criterion `map` (LeCun et al. 1998, eq. 9) takes -y_i, the penalty of class i, as its logit: it is the cross

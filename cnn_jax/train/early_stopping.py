@@ -1,4 +1,4 @@
-"""Early stopping: training ends where the validation error has not fallen for a while, and goes back to its lowest.
+"""Early stopping: training ends where the validation headline stays worse for a while, and goes back to its best.
 
 Algorithm 7.1 of Goodfellow, Bengio & Courville 2016 (https://www.deeplearningbook.org/contents/regularization.html).
 """
@@ -6,12 +6,14 @@ Algorithm 7.1 of Goodfellow, Bengio & Courville 2016 (https://www.deeplearningbo
 from collections.abc import Sequence
 from typing import Any
 
-
-def best(metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The line of metrics.jsonl with the lowest validation error, of equals the first."""
-    return min(metrics, key=lambda line: line["validation_error"])
+from cnn_jax.train.task import Headline
 
 
-def is_over(metrics: Sequence[dict[str, Any]], patience: int) -> bool:
+def best(metrics: Sequence[dict[str, Any]], headline: Headline, split: str = "validation") -> dict[str, Any]:
+    """The line of metrics.jsonl with the split's best headline, of equals the first."""
+    return min(metrics, key=lambda line: headline.cost(line[f"{split}_{headline.metric}"]))
+
+
+def is_over(metrics: Sequence[dict[str, Any]], patience: int, headline: Headline) -> bool:
     """Whether the last `patience` evaluations were no better than one before them; a patience of 0 has no end."""
-    return bool(patience) and len(metrics) > patience and best(metrics) not in metrics[-patience:]
+    return bool(patience) and len(metrics) > patience and best(metrics, headline) not in metrics[-patience:]

@@ -1,4 +1,4 @@
-"""Exact evaluation: every example once, sums with a count, divided once at the end."""
+"""Exact evaluation: every example once; sums with a count, divided once at the end, and outputs of each example."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from cnn_jax.train import devices
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.feed import Batch
-from cnn_jax.train.step import SUMS, no_sums
+from cnn_jax.train.step import zero_sums
 
 
 def evaluate(
@@ -20,10 +20,10 @@ def evaluate(
     variables: Any,
     resident: Any,
     batches: Iterable[Batch],
-    names: Sequence[str] = SUMS,
+    names: Sequence[str],
     progress: bool = False,
-) -> dict[str, float]:
-    """Means of the task's sums over all examples, for instance `{"loss": 0.31, "error": 0.08}`.
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Means of a task's sums over all examples, `{"loss": 0.31, "error": 0.08}`, and its outputs of each, in order.
 
     Args:
       layout: what the step is compiled for.
@@ -33,13 +33,17 @@ def evaluate(
       names: of the sums, `count` among them.
       progress: whether to draw a bar on stderr.
     """
-    sums = devices.replicate(layout, no_sums(names))
+    sums, parts = devices.replicate(layout, zero_sums(names)), []
     interval = 0.1 if sys.stderr.isatty() else 30.0
     for batch in tqdm(batches, "evaluating", unit="batch", mininterval=interval, disable=not progress):
-        sums = evaluate_step(sums, variables, resident, devices.shard(layout, batch))
+        sums, outputs = evaluate_step(sums, variables, resident, devices.shard(layout, batch))
         # Hundreds of steps ahead, the sums over CPU devices can wait for each other for ever.
         jax.block_until_ready(sums)
-    return means(sums)
+        if outputs:
+            outputs = jax.device_get(outputs)
+            mask = outputs.pop("mask")
+            parts.append({name: array[mask] for name, array in outputs.items()})
+    return means(sums), {name: np.concatenate([part[name] for part in parts]) for name in (parts or [{}])[0]}
 
 
 def means(sums: dict[str, jax.Array]) -> dict[str, float]:

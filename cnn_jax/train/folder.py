@@ -16,6 +16,7 @@ from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.events import Events
 from cnn_jax.train.manifest import Session
 from cnn_jax.train.record import RecordError
+from cnn_jax.train.task import Headline
 
 PROGRESS_SECONDS = 2.0  # between two writings of progress.json within a phase
 
@@ -27,8 +28,8 @@ class RunFolder:
     damaged or cannot be written.
     """
 
-    def __init__(self, path: Path, config: Config):
-        self.path, self.config = path, config
+    def __init__(self, path: Path, config: Config, headline: Headline):
+        self.path, self.config, self.headline = path, config, headline
         self.losses: list[np.ndarray] = []
         self.evaluated = config.evaluated_steps
         self.shown, self.phase = 0.0, ""
@@ -108,17 +109,17 @@ class RunFolder:
         return self._do(add)
 
     def over(self) -> bool:
-        """Whether training has stopped early; the checkpoint of the lowest validation error stays."""
+        """Whether training has stopped early; the checkpoint of the best validation headline stays."""
         return self._do(self._over)
 
     def _over(self) -> bool:
         metrics, patience = record.read_metrics(self.path), self.config.patience
         if patience and metrics:
-            self.checkpoints.best = early_stopping.best(metrics)["step"]
-        return early_stopping.is_over(metrics, patience)
+            self.checkpoints.best = early_stopping.best(metrics, self.headline)["step"]
+        return early_stopping.is_over(metrics, patience, self.headline)
 
     def is_best(self, step: int) -> bool:
-        """Whether the lowest validation error is this step's."""
+        """Whether the best validation headline is this step's."""
         return bool(self.config.patience) and self._do(lambda: self.checkpoints.best == step)
 
     def save(self, step: int, state: Any) -> None:
@@ -134,22 +135,22 @@ class RunFolder:
         self._do(write)
 
     def best(self, state: Any) -> Any:
-        """The state, as numpy arrays, that had the lowest validation error; later checkpoints are deleted."""
+        """The state, as numpy arrays, that had the best validation headline; later checkpoints are deleted."""
 
         def read() -> None:
-            best = early_stopping.best(record.read_metrics(self.path))["step"]
+            best = early_stopping.best(record.read_metrics(self.path), self.headline)["step"]
             self.restored = self.checkpoints.back_to(best, state)
 
         self._do(read)
         return processes.broadcast(self.restored if processes.leader() else jax.tree.map(np.asarray, state))
 
     def conclude(self, train: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
-        """Writes result.json, of `facts`, the exact training errors and what was recorded, and returns it."""
+        """Writes result.json, of `facts`, the exact training metrics and what was recorded, and returns it."""
 
         def write() -> dict[str, Any]:
             metrics = record.read_metrics(self.path)
             self.session.update(to_step=metrics[-1]["step"])
-            result = record.finite(facts | final_errors(metrics, train, self.config.patience))
+            result = record.finite(facts | final_metrics(metrics, train, self.config.patience, self.headline))
             result["seconds"] = self.session.seconds
             record.write_json(self.path / "result.json", result)
             (self.path / "progress.json").unlink(missing_ok=True)
@@ -157,24 +158,28 @@ class RunFolder:
 
         return self._do(write)
 
-    def tell(self, phase: str, step: int, error: float | None = None) -> None:
+    def tell(self, phase: str, step: int, headline: float | None = None) -> None:
         """Rewrites progress.json where the phase is new or the last writing some time ago."""
         now = time.time()
         if processes.leader() and (phase != self.phase or now - self.shown > PROGRESS_SECONDS):
             self.shown, self.phase = now, phase
-            said = {"step": step, "steps": self.config.steps, "phase": phase, "error": error, "time": now}
-            record.write_progress(self.path, said)
+            text = headline if headline is None else f"{self.headline.title} {self.headline.format(headline)}"
+            progress = {"step": step, "steps": self.config.steps, "phase": phase, "headline": text, "time": now}
+            record.write_progress(self.path, progress)
 
 
-def final_errors(metrics: list[dict[str, Any]], train: dict[str, float], patience: int) -> dict[str, float]:
-    """The steps taken, the final errors, and those at the best evaluations, labelled as such.
+def final_metrics(
+    metrics: list[dict[str, Any]], train: dict[str, float], patience: int, headline: Headline
+) -> dict[str, float]:
+    """The steps taken, the final metrics, and the headline at the best evaluations, labelled as such.
 
-    With `patience` the final network is that of the lowest validation error; `steps` are those it had taken.
-    `train` is its exact evaluation.
+    With `patience` the final network is that of the best validation headline; `steps` are those it had taken. `train`
+    is its exact evaluation.
     """
-    final = early_stopping.best(metrics) if patience else metrics[-1]
-    errors = {name: final[name] for name in final if name.startswith(("test_", "validation_"))}
-    best = {"best_test_error": min(line["test_error"] for line in metrics)}
-    if "validation_error" in errors:
-        best["test_error_at_best_validation"] = early_stopping.best(metrics)["test_error"]
-    return {"steps": final["step"]} | {f"train_{name}": value for name, value in train.items()} | errors | best
+    final = early_stopping.best(metrics, headline) if patience else metrics[-1]
+    others = {name: final[name] for name in final if name.startswith(("test_", "validation_"))}
+    tested = f"test_{headline.metric}"
+    best = {f"best_{tested}": early_stopping.best(metrics, headline, "test")[tested]}
+    if f"validation_{headline.metric}" in others:
+        best[f"{tested}_at_best_validation"] = early_stopping.best(metrics, headline)[tested]
+    return {"steps": final["step"]} | {f"train_{name}": value for name, value in train.items()} | others | best

@@ -19,7 +19,7 @@ from cnn_jax.train.evaluate import evaluate, means
 from cnn_jax.train.folder import RunFolder
 from cnn_jax.train.manifest import Session
 from cnn_jax.train.signals import Stopped, stop_signals
-from cnn_jax.train.step import TrainState, make_evaluate_step, make_state, make_train_step, no_sums
+from cnn_jax.train.step import TrainState, make_evaluate_step, make_state, make_train_step, zero_sums
 from cnn_jax.train.task import Task
 
 DISPLAY_SECONDS = 0.5  # between looks at the running sums; each waits for the device
@@ -63,7 +63,7 @@ class Program(NamedTuple):
 def make_program(task: Task, optim: Optim, penalty: Penalty, steps: int, layout: Layout) -> Program:
     sgd = optimizer.make(optim, steps, penalty)
     train_step = make_train_step(task, sgd, layout, penalty)
-    evaluate_step = make_evaluate_step(task.evaluate, layout.axis_name)
+    evaluate_step = make_evaluate_step(task.evaluate, layout.axis_name, task.outputs)
     return Program(
         sgd,
         devices.parallelize(layout, train_step, "rrsr", donate=(0,)),
@@ -73,7 +73,8 @@ def make_program(task: Task, optim: Optim, penalty: Penalty, steps: int, layout:
 
 def initial_state(program: Program, task: Task, config: Config, dataset: Dataset) -> TrainState:
     """The state before the first step, a function of the seed."""
-    return make_state(task.init(jax.random.key(config.seed), feed.shapes(dataset, config)), program.optimizer)
+    variables = task.init(jax.random.key(config.seed), feed.shapes(dataset, config))
+    return make_state(variables, program.optimizer, task.sums)
 
 
 def run_key(config: Config, layout: Layout) -> jax.Array:
@@ -97,7 +98,7 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
       TrainingError: the loss is not a number.
       Stopped: a signal arrived; the state is saved.
     """
-    with RunFolder(path, config) as folder:
+    with RunFolder(path, config, task.headline) as folder:
         finished = folder.begin()
         if finished is not None:
             return finished
@@ -108,9 +109,10 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
         receiving = stop_signals() if options.signals is None else contextlib.nullcontext(options.signals)
         with receiving as signals:
             start, state = folder.restore(
-                state, lambda: Session(path, config, dataset, options.layout, dict(options.about), penalized)
+                state,
+                lambda: Session(path, config, dataset, options.layout, dict(options.about), penalized, task.headline),
             )
-            run = Training(config, folder, options, program, dataset, signals, task.unit)
+            run = Training(task, config, folder, options, program, dataset, signals)
             state = train(run, devices.replicate(options.layout, state), start)
             if config.patience:
                 state = devices.replicate(options.layout, folder.best(state))
@@ -119,31 +121,40 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
 
 
 def evaluate_split(
-    program: Program, dataset: Dataset, split: str, config: Config, layout: Layout, state: TrainState, workers: int = 0
+    task: Task,
+    program: Program,
+    dataset: Dataset,
+    split: str,
+    config: Config,
+    layout: Layout,
+    state: TrainState,
+    workers: int = 0,
 ) -> dict[str, float]:
-    """The exact means over a split."""
+    """The task's metrics of a split: exact means, and what it scores of its outputs."""
     batches = feed.evaluation(dataset, split, config, layout, workers)
     resident = feed.on_devices(dataset, layout)[split]
-    return evaluate(layout, program.evaluate_step, state.variables, resident, batches)
+    means, outputs = evaluate(layout, program.evaluate_step, state.variables, resident, batches, task.means)
+    if task.score is None:
+        return means
+    score, annotations = task.score, dataset.annotations(split)
+    return means | processes.from_leader(lambda: {name: float(v) for name, v in score(outputs, annotations).items()})
 
 
 class Training(NamedTuple):
     """What the loop needs at every step."""
 
+    task: Task
     config: Config
     folder: RunFolder
     options: Options
     program: Program
     dataset: Dataset
     signals: list[int]
-    unit: str
 
     def evaluate(self, state: TrainState, split: str) -> dict[str, float]:
-        """The exact means over a split."""
-        options = self.options
-        return evaluate_split(
-            self.program, self.dataset, split, self.config, options.layout, state, options.decode_workers
-        )
+        """The task's metrics of a split."""
+        layout, workers = self.options.layout, self.options.decode_workers
+        return evaluate_split(self.task, self.program, self.dataset, split, self.config, layout, state, workers)
 
 
 def train(run: Training, state: TrainState, start: int) -> TrainState:
@@ -189,8 +200,8 @@ def record_metrics(run: Training, state: TrainState, taken: int) -> tuple[TrainS
     evaluated = {split: run.evaluate(state, split) for split in sorted(run.dataset.splits.keys() - {"train"})}
     line = metrics_line(run.config, run.dataset.count("train"), state, taken, evaluated)
     over = run.folder.evaluated_at(taken, line)
-    run.folder.tell("training", taken, line["train_error"])
-    return state.replace(sums=devices.replicate(run.options.layout, no_sums())), over
+    run.folder.tell("training", taken, line.get(f"train_{run.task.headline.metric}"))
+    return state.replace(sums=devices.replicate(run.options.layout, zero_sums(run.task.sums))), over
 
 
 def metrics_line(
@@ -232,11 +243,13 @@ def progress_bar(run: Training, start: int) -> tqdm:
 def show(run: Training, bar: tqdm, state: TrainState, taken: int) -> None:
     """Brings the bar up to date; waits for the device, so that the host never runs far ahead of it."""
     check_finite(run, state)
-    sums = means(state.sums)
-    run.folder.tell("training", taken, sums["error"])
-    values = {name: f"{value:.3f}" for name, value in sums.items()}
+    metrics, headline = means(state.sums), run.task.headline
+    run.folder.tell("training", taken, metrics.get(headline.metric))
+    values = {name: f"{value:.3f}" for name, value in metrics.items()}
+    if headline.metric in metrics:
+        values[headline.metric] = headline.format(metrics[headline.metric])
     bar.update(taken - bar.n)
     rate = bar.format_dict["rate"]
     if rate:
-        values[f"{run.unit}/s"] = f"{rate * run.config.batch_size:.0f}"
+        values[f"{run.task.unit}/s"] = f"{rate * run.config.batch_size:.0f}"
     bar.set_postfix(values, refresh=False)

@@ -18,6 +18,7 @@ from cnn_jax.data import Dataset
 from cnn_jax.train import processes
 from cnn_jax.train.devices import Layout, deterministic
 from cnn_jax.train.record import RecordError, read_json, write_json
+from cnn_jax.train.task import Headline
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 VARIABLES = ("XLA_", "JAX_", "LIBTPU_", "CNN_JAX_NATIVE")
@@ -44,6 +45,7 @@ class Session:
         layout: Layout,
         about: dict[str, Any],
         penalized: list[str],
+        headline: Headline,
     ):
         self.path = folder / "manifest.json"
         before: dict[str, Any] = read_json(self.path) or {"sessions": []}
@@ -53,7 +55,7 @@ class Session:
                 f"{folder} was begun on other data: {before['dataset']} there, {own['dataset']} here; give another "
                 "--workdir, or the same data"
             )
-        self.manifest: dict[str, Any] = own | {"seed": config.seed} | about
+        self.manifest: dict[str, Any] = own | {"seed": config.seed, "headline": headline._asdict()} | about
         self.manifest["sessions"] = before["sessions"]
         self.started, self.compiled = time.monotonic(), compiling[0]
         started = datetime.now(UTC).isoformat(timespec="seconds")

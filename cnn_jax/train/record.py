@@ -26,6 +26,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_jax import config as config_lib
+from cnn_jax.train.task import ERROR, Headline
+
 
 class RecordError(ValueError):
     """A run folder, or a folder of runs, that cannot be used; the message is one line."""
@@ -46,6 +49,11 @@ class Run(NamedTuple):
     manifest: dict[str, Any]
     measured: dict[str, Any] | None = None
 
+    @property
+    def headline(self) -> Headline:
+        """That of the run's task."""
+        return headline(self.manifest)
+
 
 def read_run(folder: str | os.PathLike) -> Run:
     """Reads one run folder; raises RecordError naming the file that cannot be read."""
@@ -55,13 +63,23 @@ def read_run(folder: str | os.PathLike) -> Run:
         raise RecordError(f"{folder} is not a run folder: it holds no config.json")
     return Run(
         folder,
-        config,
+        config_lib.upgrade(config),
         read_metrics(folder),
         read_json(folder / "result.json"),
         read_json(folder / "failure.json"),
         read_json(folder / "manifest.json") or {},
         read_json(folder / "measured.json"),
     )
+
+
+def read_headline(folder: Path) -> Headline:
+    """That of the run's task, as its manifest tells; raises RecordError."""
+    return headline(read_json(folder / "manifest.json") or {})
+
+
+def headline(manifest: dict[str, Any]) -> Headline:
+    """That of the run's task; older versions knew classification alone, and did not write it."""
+    return Headline(**manifest["headline"]) if "headline" in manifest else ERROR
 
 
 def read_runs(workdir: str | os.PathLike) -> list[Run]:

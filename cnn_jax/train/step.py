@@ -16,9 +16,6 @@ from cnn_jax.train.devices import Layout
 from cnn_jax.train.penalties import NO_PENALTY, cost
 from cnn_jax.train.task import Task
 
-SUMS = ("loss", "error", "count")
-"""What is summed over the training examples, and unless a task says more over those of an evaluation."""
-
 
 class TrainState(struct.PyTreeNode):
     """All that a step changes; saved whole, it makes a resumed run the same run.
@@ -26,7 +23,7 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: steps taken.
       params, model_state, opt_state: the task's parameters, its other variables, the optimizer's state.
-      sums: loss, error and count over the training examples since the last evaluation.
+      sums: the task's sums over the training examples since the last evaluation.
       diverged_at: the first step whose loss was not finite, or -1; looked at when the host next waits for the device.
     """
 
@@ -42,19 +39,19 @@ class TrainState(struct.PyTreeNode):
         return {"params": self.params, **self.model_state}
 
 
-def no_sums(names: Sequence[str] = SUMS) -> dict[str, jax.Array]:
+def zero_sums(names: Sequence[str]) -> dict[str, jax.Array]:
     return {name: jnp.zeros((), jnp.float32) for name in names}
 
 
-def make_state(variables: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
+def make_state(variables: dict[str, Any], optimizer: optax.GradientTransformation, sums: Sequence[str]) -> TrainState:
+    """The state before the first step; `sums` are the names of the task's."""
     model_state = {name: value for name, value in variables.items() if name != "params"}
     return TrainState(
         step=jnp.int32(0),
         params=variables["params"],
         model_state=model_state,
         opt_state=optimizer.init(variables["params"]),
-        sums=no_sums(),
+        sums=zero_sums(sums),
         diverged_at=jnp.int32(-1),
     )
 
@@ -124,16 +121,22 @@ def make_train_step(
     return train_step
 
 
-def make_evaluate_step(evaluate: Callable[..., Any], axis_name: str | None) -> Callable[..., Any]:
-    """`evaluate_step(sums, variables, resident, batch) -> sums`, with the batch's own added.
+def make_evaluate_step(
+    evaluate: Callable[..., Any], axis_name: str | None, outputs: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """`evaluate_step(sums, variables, resident, batch) -> (sums, outputs)`, with the batch's own sums added.
 
-    `evaluate` is a task's, or another of that contract.
+    `evaluate` and `outputs` are a task's, or others of that contract. The outputs (B, ...) are those of the whole
+    batch, on any number of devices, with its `mask`; without a function for them they are empty.
     """
 
     def evaluate_step(sums: Any, variables: Any, resident: Any, batch: dict[str, jax.Array]) -> Any:
-        batch_sums = evaluate(variables, assemble(resident, batch))
+        batch = assemble(resident, batch)
+        batch_sums = evaluate(variables, batch)
+        gathered = {} if outputs is None else {**outputs(variables, batch), "mask": batch["mask"]}
         if axis_name is not None:
             batch_sums = lax.psum(batch_sums, axis_name)
-        return jax.tree.map(jnp.add, sums, batch_sums)
+            gathered = lax.all_gather(gathered, axis_name, tiled=True)
+        return jax.tree.map(jnp.add, sums, batch_sums), gathered
 
     return evaluate_step

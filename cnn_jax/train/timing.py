@@ -14,7 +14,7 @@ from cnn_jax.data import Dataset
 from cnn_jax.train import devices, feed
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.loop import initial_state, make_program, run_key
-from cnn_jax.train.step import no_sums
+from cnn_jax.train.step import zero_sums
 from cnn_jax.train.task import Task
 
 ENOUGH_SECONDS = 5.0  # of timing: of slow steps no more than three are taken
@@ -50,11 +50,11 @@ def measure(task: Task, config: Config, dataset: Dataset, layout: Layout, steps:
 
     def evaluate(sums: Any, step: int) -> Any:
         batch = devices.shard(layout, tests[step % len(tests)])
-        return program.evaluate_step(sums, state.variables, resident["test"], batch)
+        return program.evaluate_step(sums, state.variables, resident["test"], batch)[0]
 
     prepared = time.perf_counter() - begun
     state, first, step_seconds = timed(train, state, steps)
-    _, first_evaluation, batch_seconds = timed(evaluate, devices.replicate(layout, no_sums()), steps)
+    _, first_evaluation, batch_seconds = timed(evaluate, devices.replicate(layout, zero_sums(task.means)), steps)
     compile_seconds = prepared + first - step_seconds + first_evaluation - batch_seconds
     others = (dataset.count(split) for split in dataset.splits if split != "train")
     evaluated = sum(-(-count * layout.accumulate // config.batch_size) for count in others)

@@ -74,6 +74,6 @@ def make_means(
     arrays, batches = devices.replicate(layout, dict(examples)), feed.indexed(count, batch_size, layout)
 
     def means(given: Any) -> dict[str, float]:
-        return exact.evaluate(layout, step, devices.replicate(layout, given), arrays, batches, names)
+        return exact.evaluate(layout, step, devices.replicate(layout, given), arrays, batches, names)[0]
 
     return means

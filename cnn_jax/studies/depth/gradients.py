@@ -9,13 +9,13 @@ import numpy as np
 from flax import linen as nn
 from flax import traverse_util
 
-from cnn_jax import models
+from cnn_jax import models, tasks
 from cnn_jax.config import Config, change
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import example_keys
 from cnn_jax.data.batches import training_indices
 from cnn_jax.models.residual import unstack_blocks
-from cnn_jax.tasks import classification
+from cnn_jax.tasks.images import seen_shape
 from cnn_jax.train.step import gradients
 from cnn_jax.train.task import Task
 
@@ -24,7 +24,7 @@ def gradient_norms(config: Config, dataset: Dataset, variables: Any = None) -> d
     """L2 norm of the gradient of the loss by the kernel of each layer, on the run's first batch of training images.
 
     Args:
-      config: complete, see `classification.complete`; its seed draws the initial values, the batch and what befalls it.
+      config: complete, see `tasks.complete`; its seed draws the initial values, the batch and what befalls it.
       dataset: what it is for.
       variables: those of the network; None is its initial ones.
 
@@ -32,7 +32,7 @@ def gradient_norms(config: Config, dataset: Dataset, variables: Any = None) -> d
       by layer, in the order in which they are computed.
     """
     unscanned = change(config, "model.scan", False) if config.model.scan else config
-    task = classification.make_task(unscanned, dataset, None)
+    task = tasks.make(unscanned, dataset, None)
     key = jax.random.key(config.seed)
     variables = task.init(key, None) if variables is None else unstack_blocks(variables)
     train = dataset.splits["train"]
@@ -67,7 +67,7 @@ def layers(config: Config, dataset: Dataset) -> list[str]:
         return call(*arguments, **keywords)
 
     model = models.build(config.model.name, num_classes=dataset.num_classes, **models.settings(config.model))
-    image = jnp.zeros((1, *classification.seen_shape(config.data, dataset)), np.float32)
+    image = jnp.zeros((1, *seen_shape(config.data, dataset)), np.float32)
     with nn.intercept_methods(interceptor):
         jax.eval_shape(lambda: model.init(jax.random.key(0), image))
     return list(called)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from cnn_jax import config, evaluation, models, presets
+from cnn_jax import config, evaluation, models, presets, tasks
 from cnn_jax.config import Config, ConfigError, near
 from cnn_jax.data import Dataset
 from cnn_jax.evaluation import networks
@@ -20,7 +20,6 @@ from cnn_jax.studies.depth.construction import deepen, obstacle
 from cnn_jax.studies.depth.gradients import gradient_norms
 from cnn_jax.studies.depth.lesions import lesions
 from cnn_jax.studies.depth.responses import deviations
-from cnn_jax.tasks import classification
 from cnn_jax.train import record
 from cnn_jax.train.checkpoint import digest
 from cnn_jax.train.devices import Layout
@@ -83,7 +82,7 @@ def beginnings(
         begun = config.change(presets.get("auto", dataset.name, f"{letters}{depth}"), "seed", seed)
         for field, value in changes.items():
             begun = config.change(begun, f"model.{field}", value)
-        out.append((kind, classification.complete(begun, dataset)))
+        out.append((kind, tasks.complete(begun, dataset)))
     return out
 
 

@@ -33,7 +33,7 @@ REGULARIZERS = {
     "weight_decay": Regularizer(("optim.weight_decay",), {}, (1e-4, 1e-3, 1e-2, 1e-1)),
     "decoupled_weight_decay": Regularizer(("optim.weight_decay",), {"optim.decoupled": True}, (1e-3, 1e-2, 1e-1)),
     "dropout": Regularizer(("model.dropout",), {}, (0.1, 0.3, 0.5)),
-    "label_smoothing": Regularizer(("loss.label_smoothing",), {}, (0.05, 0.1, 0.2)),
+    "label_smoothing": Regularizer(("classification.label_smoothing",), {}, (0.05, 0.1, 0.2)),
     "max_norm": Regularizer(("penalty.max_norm",), {}, (1.0, 2.0, 4.0)),
     "early_stopping": Regularizer(("patience",), {}, (3,)),
     "augmentation": Regularizer(("data.pad",), {}, (1,)),
@@ -48,7 +48,7 @@ OFF: dict[str, Any] = {
     "optim.weight_decay": 0.0,
     "optim.decoupled": False,
     "model.dropout": 0.0,
-    "loss.label_smoothing": 0.0,
+    "classification.label_smoothing": 0.0,
     "patience": 0,
     "data.pad": 0,
 }
