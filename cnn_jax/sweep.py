@@ -144,7 +144,7 @@ def describe(outcome: Outcome) -> str:
         return f"FAILED: {outcome.error}"
     headline = record.read_headline(outcome.folder)
     values = [
-        f"{split} {headline.title} {headline.format(outcome.result.get(f'{split}_{headline.metric}'))}"
+        f"{split} {headline.title} {headline.format(outcome.result.get(headline.name(split)))}"
         for split in ("test", "train")
     ]
     return ", ".join([*values, f"{outcome.result['seconds']:.0f} s"])

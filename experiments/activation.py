@@ -9,11 +9,9 @@ One recipe and one initialisation for all; theirs chose a learning rate for each
 Here: the figures and tables under experiments/results/activation.
 """
 
-from functools import partial
-
 from absl import flags
 
-from cnn_jax.studies import factors
+from cnn_jax.studies.factors import ACTIVATION
 from experiments.flags import launcher, sweep
 
 FLAGS = flags.FLAGS
@@ -28,8 +26,7 @@ FLAGS.set_default("workdir", "runs/activation")
 
 
 def main() -> int:
-    study = factors.ACTIVATION
-    return sweep.run([FLAGS.model], {study.field: FLAGS.activations}, partial(factors.write, factor=study))
+    return sweep.run("activation", [FLAGS.model], {ACTIVATION.field: FLAGS.activations})
 
 
 if __name__ == "__main__":

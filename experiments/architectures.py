@@ -10,7 +10,6 @@ Here: the table and figure under experiments/results/architectures_*.
 
 from absl import flags
 
-from cnn_jax.studies import architectures
 from experiments.flags import launcher, sweep
 
 FLAGS = flags.FLAGS
@@ -22,7 +21,7 @@ FLAGS.set_default("width_multiplier", 0.25)
 
 
 def main() -> int:
-    return sweep.run(FLAGS.models, {}, architectures.write)
+    return sweep.run("architectures", FLAGS.models, {})
 
 
 if __name__ == "__main__":

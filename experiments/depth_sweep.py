@@ -33,7 +33,7 @@ def main() -> int:
     names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in runs.integers("depths")]
     if FLAGS.overlay:
         read_overlay(FLAGS.overlay)  # a file that cannot be drawn is told now, not after hours of training
-    return sweep.run(names, {}, partial(degradation.write, overlay=FLAGS.overlay))
+    return sweep.run("depth_sweep", names, {}, partial(degradation.write, overlay=FLAGS.overlay))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,9 @@ Krizhevsky et al. 2012, 3.3: LRN takes 2 points from the test error on CIFAR-10 
 Here: the figures and tables under experiments/results/normalization.
 """
 
-from functools import partial
-
 from absl import flags
 
-from cnn_jax.studies import factors
+from cnn_jax.studies.factors import NORMALIZATION
 from experiments.flags import launcher, sweep
 
 FLAGS = flags.FLAGS
@@ -26,8 +24,7 @@ FLAGS.set_default("workdir", "runs/normalization")
 
 
 def main() -> int:
-    study = factors.NORMALIZATION
-    return sweep.run([FLAGS.model], {study.field: FLAGS.normalizations}, partial(factors.write, factor=study))
+    return sweep.run("normalization", [FLAGS.model], {NORMALIZATION.field: FLAGS.normalizations})
 
 
 if __name__ == "__main__":

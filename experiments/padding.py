@@ -9,11 +9,9 @@ The 8x8 digits are centred on a black canvas of 16 pixels, for all values alike;
 Here: the figures and tables under experiments/results/padding.
 """
 
-from functools import partial
-
 from absl import flags
 
-from cnn_jax.studies import factors
+from cnn_jax.studies.factors import PADDING
 from experiments.flags import launcher, sweep
 
 FLAGS = flags.FLAGS
@@ -30,9 +28,8 @@ FLAGS.set_default("workdir", "runs/padding")
 
 
 def main() -> int:
-    study = factors.PADDING
     canvas = {"data.canvas": [16]} if FLAGS.dataset == "digits" else {}
-    return sweep.run([FLAGS.model], {study.field: FLAGS.paddings, **canvas}, partial(factors.write, factor=study))
+    return sweep.run("padding", [FLAGS.model], {PADDING.field: FLAGS.paddings, **canvas})
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ et al. 2015, Table 3: a strided convolution in the place of each pooling, no wor
 Here: the figures and tables under experiments/results/pooling.
 """
 
-from functools import partial
-
 from absl import flags
 
-from cnn_jax.studies import factors
+from cnn_jax.studies.factors import POOLING
 from experiments.flags import launcher, sweep
 
 FLAGS = flags.FLAGS
@@ -28,8 +26,7 @@ FLAGS.set_default("workdir", "runs/pooling")
 
 
 def main() -> int:
-    study = factors.POOLING
-    return sweep.run([FLAGS.model], {study.field: FLAGS.poolings}, partial(factors.write, factor=study))
+    return sweep.run("pooling", [FLAGS.model], {POOLING.field: FLAGS.poolings})
 
 
 if __name__ == "__main__":

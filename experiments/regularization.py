@@ -51,7 +51,7 @@ def main() -> int:
         cells = [cell | {"model.dropout": cell["model.dropout"] or None} for cell in cells]
     regularized = {tuple(regularizers.OFF): [tuple(cell.values()) for cell in cells]}
     axes = regularized | {"data.flip": [False], "data.train_examples": runs.integers("train_examples")}
-    return sweep_flags.run([FLAGS.model], axes, report)
+    return sweep_flags.run("regularization", [FLAGS.model], axes, report)
 
 
 if __name__ == "__main__":

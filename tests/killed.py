@@ -6,6 +6,7 @@ import sys
 import time
 
 STEPS = 40
+PAGE = ("experiments.train",)
 FLAGS = [
     "--model=plain8",
     "--width=4",
@@ -24,8 +25,8 @@ def arguments(data_dir, workdir, *more):
     return [f"--data_dir={data_dir}", f"--workdir={workdir}", *FLAGS, *more]
 
 
-def command(data_dir, workdir, *more):
-    return [sys.executable, "-m", "experiments.train", *arguments(data_dir, workdir, *more)]
+def command(data_dir, workdir, *more, page=PAGE):
+    return [sys.executable, "-m", *page, *arguments(data_dir, workdir, *more)]
 
 
 def sweep_command(data_dir, workdir, *more):
@@ -35,16 +36,16 @@ def sweep_command(data_dir, workdir, *more):
     return [sys.executable, "-m", "experiments.depth_sweep", *shared, *cells, *more]
 
 
-def run(data_dir, workdir, *flags):
-    done = subprocess.run(command(data_dir, workdir, *flags), capture_output=True, text=True, timeout=300)
+def run(data_dir, workdir, *flags, page=PAGE):
+    done = subprocess.run(command(data_dir, workdir, *flags, page=page), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def interrupt(data_dir, workdir, number, moment):
+def interrupt(data_dir, workdir, number, moment, *flags, page=PAGE):
     """Starts the run, saving after each step, and sends the signal at the moment; returns (exit status, stderr)."""
     process = subprocess.Popen(
-        command(data_dir, workdir, "--checkpoint_seconds=0"),
+        command(data_dir, workdir, "--checkpoint_seconds=0", *flags, page=page),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,6 +11,7 @@ from cnn_jax.report.plots import GREY
 from cnn_jax.studies import degradation
 from cnn_jax.studies.degradation import figures
 from cnn_jax.train.record import RecordError, read_runs
+from cnn_jax.train.task import ERROR
 
 SIZES = {20: 269_722, 56: 853_018}
 MEASURED = {("plain", 20): 0.09, ("plain", 56): 0.13, ("resnet", 20): 0.08, ("resnet", 56): 0.07}
@@ -83,7 +84,7 @@ def test_csv_is_exact_and_leaves_out_what_is_not_finished(tmp_path):
     write_run(tmp_path, "plain", 56, 0, state="failed")
     write_run(tmp_path, "plain", 20, 0, test=0.1)
     write_run(tmp_path, "plain", 20, 2, state="unfinished")
-    tables.write_csv(tables.results(read_runs(tmp_path)), tables.COLUMNS, tmp_path / "results.csv")
+    tables.write_csv(tables.results(read_runs(tmp_path)), tables.columns(ERROR), tmp_path / "results.csv")
     assert (tmp_path / "results.csv").read_text() == (
         "kind,depth,seed,parameters,train_error,test_error,test_error_at_best_validation,best_test_error,seconds\n"
         "plain,20,0,269722,0.05,0.1,,0.099,12.5\n"
@@ -92,7 +93,7 @@ def test_csv_is_exact_and_leaves_out_what_is_not_finished(tmp_path):
 
 
 def test_summary_has_means_and_sample_deviations(tmp_path):
-    rows = tables.summary(tables.results(read_runs(write_study(tmp_path))))
+    rows = tables.summary(tables.results(read_runs(write_study(tmp_path))), tables.metrics(ERROR))
     assert [(row["kind"], row["depth"], row["n"]) for row in rows] == [
         ("plain", 20, 3), ("plain", 56, 3), ("residual", 20, 3), ("residual", 56, 3),
     ]  # fmt: skip

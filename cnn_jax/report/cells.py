@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cnn_jax.train.record import Run
+from cnn_jax.train.task import ERROR, Headline
 
 # The order in which kinds are drawn and listed: the paper's left and right panel, then everything else by name.
 KINDS = ("plain", "residual")
@@ -58,6 +59,11 @@ def seed(run: Run) -> int:
 def dataset(run: Run) -> str:
     """The name of the run's dataset, "" where the configuration has none."""
     return str((run.config.get("data") or {}).get("name", ""))
+
+
+def common_headline(runs: Iterable[Run]) -> Headline:
+    """The headline of the runs' task; of several tasks the first's, and classification's where there is no run."""
+    return next((run.headline for run in runs), ERROR)
 
 
 def state(run: Run) -> str:

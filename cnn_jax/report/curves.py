@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn_jax.report.cells import group, number, reason, state
+from cnn_jax.report.cells import common_headline, group, number, reason, state
 from cnn_jax.train.record import RecordError, Run
+from cnn_jax.train.task import ERROR
 
-METRICS = ("train_error", "test_error")
+SPLITS = ("train", "test")
 
 
 class Curve(NamedTuple):
-    """One curve of a cell: steps ascending, errors as fractions, `low` and `high` the extremes over `seeds` runs."""
+    """One curve of a cell: steps ascending, fractions, `low` and `high` the extremes over `seeds` runs."""
 
     kind: str
     depth: int | None
@@ -39,14 +40,15 @@ class PublishedPoint(NamedTuple):
 
 
 def study_curves(runs: Iterable[Run]) -> list[Curve]:
-    """For each cell and metric the mean curve of its finished runs, and a curve of its own for every other run."""
-    out = []
+    """For each cell, training and test, the mean curve of its finished runs, and one for every other run."""
+    runs, out = list(runs), []
+    headline = common_headline(runs)
     for (kind, depth), members in group(runs).items():
         finished = [run for run in members if state(run) == "finished"]
         batches = [(finished, "finished", "")] if finished else []
         batches += [([run], state(run), reason(run)) for run in members if state(run) != "finished"]
         for batch, how, note in batches:
-            for metric in METRICS:
+            for metric in map(headline.name, SPLITS):
                 points = over_seeds(batch, metric)
                 columns = [list(column) for column in zip(*points, strict=True)] or [[], [], [], []]
                 out.append(Curve(kind, depth, metric, how, note, len(batch), *columns))
@@ -119,7 +121,7 @@ def published_curves(points: Iterable[PublishedPoint], per_epoch: float, last: f
     for (kind, depth), members in cells.items():
         members = sorted(members, key=lambda point: point.epoch)
         steps = [point.epoch * per_epoch for point in members]
-        for metric in METRICS:
+        for metric in map(ERROR.name, SPLITS):
             errors = [getattr(point, metric) for point in members]
             out.append(Curve(kind, depth, metric, "published", "", 1, steps, errors, errors, errors))
     return out

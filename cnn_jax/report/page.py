@@ -11,8 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from cnn_jax.report import claims, plots, tables
-from cnn_jax.report.cells import AXES, compare, dataset, number, reason, seed, state, unplanned
+from cnn_jax.report.cells import AXES, common_headline, compare, dataset, number, reason, seed, state, unplanned
 from cnn_jax.train.record import Run, write_atomically
+from cnn_jax.train.task import Headline
 
 
 class Table(NamedTuple):
@@ -75,6 +76,7 @@ def render(study: Study, images: Mapping[str, bytes]) -> str:
     environment.lstrip_blocks = True
     runs = [run for members in study.cells.values() for run in members]
     common, varying = compare(runs)
+    headline = common_headline(runs)
     return environment.get_template("report.html.j2").render(
         study=study,
         title=plots.title(study.cells.values()),
@@ -82,7 +84,9 @@ def render(study: Study, images: Mapping[str, bytes]) -> str:
         rules=list(dict.fromkeys(verdict["rule"] for verdict in study.verdicts)),
         verdicts=[_verdict(verdict) for verdict in study.verdicts],
         figures=[(name, _data_uri(images[name]), caption) for name, (_, caption) in study.figures.items()],
-        runs=[_run(name, run) for name, members in study.cells.items() for run in members],
+        runs=[_run(name, run, headline) for name, members in study.cells.items() for run in members],
+        headline=headline,
+        headers=tables.headers(headline),
         unfinished=[(run.folder.name, state(run), reason(run)) for run in runs if state(run) != "finished"],
         common=common,
         varying=varying,
@@ -97,12 +101,15 @@ def _data_uri(svg: bytes) -> str:
 
 def _warnings(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
     out = []
+    tasks = sorted({str(run.config.get("task", "classification")) for run in runs})
+    if len(tasks) > 1:
+        out.append(f"The runs are of several tasks ({', '.join(tasks)}); their numbers are not comparable.")
     datasets = sorted({dataset(run) for run in runs})
     if len(datasets) > 1:
-        out.append(f"The runs are from several datasets ({', '.join(datasets)}); their errors are not comparable.")
+        out.append(f"The runs are from several datasets ({', '.join(datasets)}); their numbers are not comparable.")
     differing = [name for name in unplanned(runs, axes) if name != "data.name"]
     if differing:
-        out.append(f"The runs also differ in {', '.join(differing)}; a difference in error may come from there.")
+        out.append(f"The runs also differ in {', '.join(differing)}; a difference may come from there.")
     return out
 
 
@@ -115,9 +122,9 @@ def _verdict(verdict: dict[str, Any]) -> dict[str, Any]:
     return verdict | {"badge": badge, "numbers": numbers, "unit": " percentage points" if percent else ""}
 
 
-def _run(cell: str, run: Run) -> dict[str, Any]:
+def _run(cell: str, run: Run, headline: Headline) -> dict[str, Any]:
     result = run.result or {}
-    errors = [number(result.get(name)) for name in tables.ERRORS]
+    values = [number(result.get(name)) for name in tables.metrics(headline)]
     seconds = number(result.get("seconds"))
     reached = run.metrics[-1].get("step", 0) if run.metrics else 0
     return {
@@ -126,7 +133,7 @@ def _run(cell: str, run: Run) -> dict[str, Any]:
         "seed": seed(run),
         "state": state(run),
         "steps": result.get("steps", reached),
-        "errors": ["–" if error != error else f"{100 * error:.2f}" for error in errors],
+        "numbers": ["–" if value != value else f"{headline.scale * value:.2f}" for value in values],
         "minutes": "–" if seconds != seconds else f"{seconds / 60:.1f}",
     }
 

@@ -1,4 +1,4 @@
-"""The two figures of a degradation study: error against iterations (He et al. 2016, Fig. 6) and against depth."""
+"""What figures share: colours, style, axes, and files that are the same bytes for the same figure."""
 
 import io
 import os
@@ -9,16 +9,18 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from cnn_jax.report.cells import dataset, state
 from cnn_jax.report.tables import paper_test_error
 from cnn_jax.train.record import Run, write_atomically
+from cnn_jax.train.task import Headline
 
 # Okabe and Ito's colours, told apart by colour-blind readers, in an order close to the colours of the paper's Fig. 6.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#000000", "#0072B2", "#CC79A7")
 KIND_COLOURS = {"plain": "#D55E00", "residual": "#0072B2"}
 GREY = "#8a8a8a"
+TITLES = {"train": "training", "test": "test"}
 
 
 STYLE: dict[Any, Any] = {
@@ -90,6 +92,18 @@ def paper_points(axes: Axes, name: str, depths: Sequence[int]) -> None:
             "zorder": 2,
         }
         axes.plot(*zip(*known, strict=True), marker="D", label="residual, He et al. 2016", **style)
+
+
+def value_axis(axes: Axes, headline: Headline) -> None:
+    """A vertical axis of the headline: of fractions from 0 to 100 %, logarithmic from 1 % on, for one can be 0."""
+    if headline.unit == "%":
+        axes.set_yscale("symlog", linthresh=0.01, linscale=0.4)
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_locator(FixedLocator([0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.5)
+    axes.set_axisbelow(True)
 
 
 def depth_axis(axes: Axes, depths: Sequence[int]) -> None:

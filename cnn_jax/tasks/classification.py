@@ -70,14 +70,6 @@ def _make(
     )
     images, std = preprocessing(data, dataset), np.asarray(data.std or 1.0, np.float32)
 
-    def init(key: jax.Array, batch: Any) -> Any:
-        # A leaf's initial value is a function of its path: drawn without the scan, a seed is the same network with it.
-        unscanned = model.clone(scan=False) if settings.scan else model
-        variables = initialize(unscanned, key, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
-        if start[0]:
-            variables = initial.put_in(variables, *start, dataset.num_classes)
-        return stack_blocks(variables) if settings.scan else variables
-
     def loss(variables: Any, batch: Any, key: jax.Array) -> Any:
         image = images(batch["image"])
         if "color" in batch:
@@ -111,7 +103,7 @@ def _make(
         return sums | {"count": mask.sum(dtype=jnp.float32)}
 
     return Task(
-        init,
+        lambda key, batch: initial_variables(model, key, shape, start),
         loss,
         evaluate,
         sums=SUMS,
@@ -119,6 +111,17 @@ def _make(
         unit="images",
         facts=lambda: {"macs": count_macs(model, shape)},
     )
+
+
+def initial_variables(model: Any, key: jax.Array, shape: tuple[int, ...], start: tuple[str, str]) -> Any:
+    """Drawn for images of that shape, or those of a folder, its path and digest, where its layers fit."""
+    scan = getattr(model, "scan", False)
+    # A leaf's initial value is a function of its path: drawn without the scan, a seed is the same network with it.
+    unscanned = model.clone(scan=False) if scan else model
+    variables = initialize(unscanned, key, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    if start[0]:
+        variables = initial.put_in(variables, *start, model.num_classes)
+    return stack_blocks(variables) if scan else variables
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array, smoothing: float = 0.0) -> jax.Array:

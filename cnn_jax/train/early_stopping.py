@@ -11,7 +11,7 @@ from cnn_jax.train.task import Headline
 
 def best(metrics: Sequence[dict[str, Any]], headline: Headline, split: str = "validation") -> dict[str, Any]:
     """The line of metrics.jsonl with the split's best headline, of equals the first."""
-    return min(metrics, key=lambda line: headline.cost(line[f"{split}_{headline.metric}"]))
+    return min(metrics, key=lambda line: headline.cost(line[headline.name(split)]))
 
 
 def is_over(metrics: Sequence[dict[str, Any]], patience: int, headline: Headline) -> bool:

@@ -178,8 +178,8 @@ def final_metrics(
     """
     final = early_stopping.best(metrics, headline) if patience else metrics[-1]
     others = {name: final[name] for name in final if name.startswith(("test_", "validation_"))}
-    tested = f"test_{headline.metric}"
+    tested = headline.name("test")
     best = {f"best_{tested}": early_stopping.best(metrics, headline, "test")[tested]}
-    if f"validation_{headline.metric}" in others:
+    if headline.name("validation") in others:
         best[f"{tested}_at_best_validation"] = early_stopping.best(metrics, headline)[tested]
     return {"steps": final["step"]} | {f"train_{name}": value for name, value in train.items()} | others | best

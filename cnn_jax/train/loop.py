@@ -200,7 +200,7 @@ def record_metrics(run: Training, state: TrainState, taken: int) -> tuple[TrainS
     evaluated = {split: run.evaluate(state, split) for split in sorted(run.dataset.splits.keys() - {"train"})}
     line = metrics_line(run.config, run.dataset.count("train"), state, taken, evaluated)
     over = run.folder.evaluated_at(taken, line)
-    run.folder.tell("training", taken, line.get(f"train_{run.task.headline.metric}"))
+    run.folder.tell("training", taken, line.get(run.task.headline.name("train")))
     return state.replace(sums=devices.replicate(run.options.layout, zero_sums(run.task.sums))), over
 
 

@@ -34,6 +34,20 @@ class Headline(NamedTuple):
         """`higher` or `lower`: what a worse value is than another."""
         return "lower" if self.higher_is_better else "higher"
 
+    @property
+    def axis(self) -> str:
+        """What stands beside an axis: `error (%)`."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def best(self) -> str:
+        """`lowest` or `highest`."""
+        return "highest" if self.higher_is_better else "lowest"
+
+    def name(self, split: str) -> str:
+        """`test_error`: the headline's name among a run's numbers."""
+        return f"{split}_{self.metric}"
+
     def format(self, value: float | None) -> str:
         """`12.30%`, `21.30 dB`; `none` where there is no number."""
         if value is None:

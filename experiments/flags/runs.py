@@ -6,7 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax import config, plan, presets, sweep
-from cnn_jax.config import Config
+from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.models import build, cifar_depth
 from cnn_jax.runner import load_for
@@ -23,6 +23,9 @@ flags.adopt_module_key_flags(width)
 flags.DEFINE_string("dataset", "digits", "Data set: digits, or a TFDS name such as cifar10 or mnist.")
 flags.DEFINE_integer("validation", None, "Training examples held out as validation split, as the paper's 5000 of 50k.")
 flags.DEFINE_string("preset", "auto", f"Recipe: auto (by network and data set), {', '.join(presets.PRESETS)}.")
+flags.DEFINE_integer("batch_size", None, "Examples of a step, in place of the recipe's.", lower_bound=1)
+flags.DEFINE_integer("steps", None, "Steps of a run, in place of the recipe's.", lower_bound=1)
+flags.DEFINE_float("learning_rate", None, "Learning rate before any drop, in place of the recipe's.")
 flags.DEFINE_float("epochs", None, "Passes over the training split, in place of the recipe's steps.")
 flags.DEFINE_string("init_from", None, "Begin with the variables of a converted checkpoint or a run folder.")
 
@@ -39,14 +42,17 @@ def cells(
     models: Sequence[str], axes: sweep.Axes, workdir: Path, planning: bool = False
 ) -> tuple[list[Config], list[Dataset]]:
     """`configs`, and what each learns from; `planning` does with the sizes of sets that are known and not at hand."""
+    if FLAGS.steps is not None and FLAGS.epochs is not None:
+        raise ConfigError("--steps and --epochs: leave one out")
+    named = {"batch_size": FLAGS.batch_size, "steps": FLAGS.steps, "optim.learning_rate": FLAGS.learning_rate}
+    assignments = [f"{path}={value}" for path, value in named.items() if value is not None] + FLAGS.set
     found = []
     for model in models:
         base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
         start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
         flagged = {"data.validation": FLAGS.validation, "model.width": width.width(model), "init_from": start}
-        for path, value in flagged.items():
-            base = base if value is None else config.change(base, path, value)
-        found += [config.override(cell, FLAGS.set) for cell in sweep.grid(base, axes)]
+        base = config.changed(base, {path: value for path, value in flagged.items() if value is not None})
+        found += [config.override(cell, assignments) for cell in sweep.grid(base, axes)]
     layout = settings.settings().layout
     for cell in found:
         build(cell.model.name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cnn_jax import plan, sweep
+from cnn_jax import plan, studies, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.train import processes
 from experiments.flags import launcher, runs
@@ -25,11 +25,11 @@ flags.DEFINE_integer(
 )
 
 
-def run(models: Sequence[str], axes: sweep.Axes, report: Callable[[Path], str]) -> int:
-    """Every model in every cell of the axes with every seed, then what `report` makes of the workdir, printed.
+def run(study: str, models: Sequence[str], axes: sweep.Axes, report: Callable[[Path], str] | None = None) -> int:
+    """Every model in every cell of the axes with every seed, then the study's page, or what `report` prints.
 
     With --plan the plan alone, with --cell one run and no report. Returns the exit status, 1 where a run failed; raises
-    ConfigError for an axis without a value or a --cell out of range, and what `_runs.configs` raises.
+    ConfigError for an axis without a value or a --cell out of range, and what `runs.configs` raises.
     """
     for axis, values in axes.items():
         if not values:
@@ -45,9 +45,10 @@ def run(models: Sequence[str], axes: sweep.Axes, report: Callable[[Path], str]) 
         return 0
     if FLAGS.cell is not None:
         configs = [cell(configs, FLAGS.cell)]
+    processes.from_leader(lambda: studies.begin(workdir, study))
     outcomes = sweep.run(configs, workdir, settings())
     if FLAGS.cell is None and processes.leader():
-        print(report(workdir))
+        print((report or studies.STUDIES[study])(workdir))
     return int(any(outcome.error for outcome in outcomes))
 
 

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cnn_jax.report import page, tables
-from cnn_jax.report.cells import cell, dataset, group, label
+from cnn_jax.report.cells import cell, common_headline, dataset, group, label
 from cnn_jax.report.claims import Group, compare
 from cnn_jax.studies.degradation import figures
 from cnn_jax.train.record import Run, read_runs
+from cnn_jax.train.task import ERROR, Headline
 
 
 class Side(NamedTuple):
@@ -71,7 +72,6 @@ NOTE = (
     "Mean ± sample standard deviation over seeds. The paper's numbers are those of its Table 6 for CIFAR-10; "
     "110 layers: the best of five runs (6.61 ± 0.16)."
 )
-HEADER = ("net", "seeds", "parameters", *tables.ERROR_HEADERS, "paper, test %")
 
 
 def write(workdir: str | os.PathLike, overlay: str | os.PathLike | None = None) -> str:
@@ -85,13 +85,15 @@ def write(workdir: str | os.PathLike, overlay: str | os.PathLike | None = None) 
 
 def study(runs: Sequence[Run], overlay: str | os.PathLike | None = None) -> page.Study:
     """Fig. 6, the error against depth, the table of Table 6 and the verdicts on DEGRADATION."""
+    headline = common_headline(runs)
+    header = ("net", "seeds", "parameters", *tables.headers(headline), "paper, test %")
     return page.Study(
         title="Degradation study",
         source=SOURCE,
         cells={label(*key): members for key, members in group(runs).items()},
-        columns=tables.COLUMNS,
+        columns=tables.columns(headline),
         results=tables.results(runs),
-        tables=[page.Table("Summary", HEADER, _summary(runs), NOTE)],
+        tables=[page.Table("Summary", header, _summary(runs, headline), NOTE)],
         figures={
             "fig6": (figures.fig6(runs, overlay), FIG6),
             "error_against_depth": (figures.error_against_depth(runs), ERROR_AGAINST_DEPTH),
@@ -100,15 +102,15 @@ def study(runs: Sequence[Run], overlay: str | os.PathLike | None = None) -> page
     )
 
 
-def _summary(runs: Sequence[Run]) -> list[list[str]]:
+def _summary(runs: Sequence[Run], headline: Headline) -> list[list[str]]:
     """The rows of the summary, with the paper's number beside those measured on the paper's dataset alone."""
     datasets = {dataset(run) for run in runs}
     name = next(iter(datasets)) if len(datasets) == 1 else ""
     out = []
-    for row in tables.summary(tables.results(runs)):
-        paper = tables.paper_test_error(name, row["kind"], row["depth"])
+    for row in tables.summary(tables.results(runs), tables.metrics(headline)):
+        paper = tables.paper_test_error(name, row["kind"], row["depth"]) if headline == ERROR else None
         sizes = " / ".join(f"{size:,}" for size in row["parameters"])
-        errors = [tables.percent(row[error]) for error in tables.ERRORS]
+        errors = [tables.mean_text(row[name], headline) for name in tables.metrics(headline)]
         fields = [label(row["kind"], row["depth"]), str(row["n"]), sizes, *errors]
         out.append([*fields, "–" if paper is None else f"{100 * paper:.2f}"])
     return out

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnn_jax.report import page, plots
-from cnn_jax.report.cells import flatten, number, seed
+from cnn_jax.report.cells import common_headline, flatten, number, seed
 from cnn_jax.report.claims import Group, compare
-from cnn_jax.report.tables import ERRORS, mean_and_deviation, percent
+from cnn_jax.report.tables import headers, mean_text, metrics, spread
 from cnn_jax.studies.factors import figures as factor_figures
 from cnn_jax.train.record import Run, read_runs
+from cnn_jax.train.task import Headline
 
 
 class Claim(NamedTuple):
@@ -127,12 +128,7 @@ PADDING = Factor(
 )
 
 FACTORS = {"normalization": NORMALIZATION, "pooling": POOLING, "activation": ACTIVATION, "padding": PADDING}
-NUMBERS = ("parameters", *ERRORS, "seconds")
-HEADER = ("seeds", "parameters", "training %", "test %", "gap", "seconds")
-NOTE = (
-    "Mean ± sample standard deviation over seeds; the gap is test less training error, in percentage points; seconds "
-    "are of one run."
-)
+NOTE = "Mean ± sample standard deviation over seeds; the gap is test less training; seconds are of one run."
 
 
 def write(workdir: str | os.PathLike, factor: Factor) -> str:
@@ -149,6 +145,9 @@ def study(runs: Sequence[Run], factor: Factor) -> page.Study:
     models = list(dict.fromkeys(model for model, _ in groups))
     several = len(models) > 1
     named = {(f"{model}, " if several else "") + name(value, factor): own for (model, value), own in groups.items()}
+    headline = common_headline(runs)
+    numbers = ("parameters", *metrics(headline), "seconds")
+    header = ("seeds", "parameters", *headers(headline)[:2], "gap", "seconds")
     part = factor.field.rpartition(".")[2]
     words = part.replace("_", " ")
     heading = ", ".join([*models, plots.title(named.values())])
@@ -156,14 +155,14 @@ def study(runs: Sequence[Run], factor: Factor) -> page.Study:
         title=f"{words.capitalize()} in {', '.join(models)}",
         source=factor.source,
         cells=named,
-        columns=("model", part, "seed", *NUMBERS),
+        columns=("model", part, "seed", *numbers),
         results=[
-            {"model": model, part: value, "seed": seed(run)} | {column: run.result.get(column) for column in NUMBERS}
+            {"model": model, part: value, "seed": seed(run)} | {column: run.result.get(column) for column in numbers}
             for (model, value), own in groups.items()
             for run in own
             if run.result is not None
         ],
-        tables=[page.Table("Summary", (words, *HEADER), summary(named), NOTE)],
+        tables=[page.Table("Summary", (words, *header), summary(named, headline), NOTE)],
         figures={
             "curves": (factor_figures.curves(named, heading), factor_figures.CURVES),
             "final_errors": (factor_figures.final_errors(named, heading), factor_figures.FINAL_ERRORS),
@@ -199,26 +198,19 @@ def name(value: str, factor: Factor) -> str:
     return factor.names.get(value, value)
 
 
-def summary(named: Mapping[str, Sequence[Run]]) -> list[list[str]]:
-    """A line a cell that has a finished run: HEADER's numbers as text."""
+def summary(named: Mapping[str, Sequence[Run]], headline: Headline) -> list[list[str]]:
+    """A line a cell that has a finished run: its numbers as text, see `study`."""
     out = []
     for cell, members in named.items():
         results = [run.result for run in members if run.result is not None]
         if results:
             sizes = sorted({number(result.get("parameters")) for result in results})
             seconds = math.fsum(number(result.get("seconds")) for result in results) / len(results)
-            train, test = (
-                [number(result.get(metric)) for result in results] for metric in ("train_error", "test_error")
-            )
-            gap = [test_error - train_error for train_error, test_error in zip(train, test, strict=True)]
-            errors = [percent(_spread(values)) for values in (train, test, gap)]
-            out.append([cell, str(len(results)), " / ".join(f"{n:,.0f}" for n in sizes), *errors, f"{seconds:.0f}"])
+            train, test = ([number(result.get(metric)) for result in results] for metric in metrics(headline)[:2])
+            gap = [tested - trained for trained, tested in zip(train, test, strict=True)]
+            means = [mean_text(spread(values), headline) for values in (train, test, gap)]
+            out.append([cell, str(len(results)), " / ".join(f"{n:,.0f}" for n in sizes), *means, f"{seconds:.0f}"])
     return out
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    mean, deviation = mean_and_deviation([value for value in values if math.isfinite(value)])
-    return {"mean": mean, "sd": deviation}
 
 
 def judge(groups: Mapping[tuple[str, str], Sequence[Run]], factor: Factor) -> list[dict[str, Any]]:

@@ -7,11 +7,11 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from cnn_jax.report.cells import number, state
-from cnn_jax.report.curves import METRICS, over_seeds, rate_changes, steps_per_epoch
-from cnn_jax.report.plots import COLOURS, GREY, STYLE, iteration_axis
+from cnn_jax.report.cells import common_headline, number, state
+from cnn_jax.report.curves import SPLITS, over_seeds, rate_changes, steps_per_epoch
+from cnn_jax.report.plots import COLOURS, GREY, STYLE, TITLES, iteration_axis, value_axis
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.train.record import Run
 
@@ -24,24 +24,24 @@ FINAL_ERRORS = (
     "Final errors: a bar for the mean over seeds, a dot for every seed. Training error is here exact, over the whole "
     "training split without augmentation."
 )
-TITLES = {"train_error": "training error", "test_error": "test error"}
 
 
 def curves(cells: Mapping[str, Sequence[Run]], heading: str) -> Figure:
-    """Running training error (left) and test error (right) against iterations, a colour a cell."""
+    """Running training (left) and test headline (right) against iterations, a colour a cell."""
     runs = [run for members in cells.values() for run in members]
+    headline = common_headline(runs)
     last = max((number(line.get("step")) for run in runs for line in run.metrics), default=1.0)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 3.6), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
-        for axes, metric in zip(panels, METRICS, strict=True):
+        for axes, split in zip(panels, SPLITS, strict=True):
             for index, (name, members) in enumerate(cells.items()):
-                _cell_curves(axes, members, metric, COLOURS[index % len(COLOURS)], name)
+                _cell_curves(axes, members, headline.name(split), COLOURS[index % len(COLOURS)], name)
             for step in rate_changes(runs):
                 axes.axvline(step, color=GREY, linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
             iteration_axis(axes, last, steps_per_epoch(runs))
-            axes.set_title(TITLES[metric])
-            _error_axis(axes)
+            axes.set_title(f"{TITLES[split]} {headline.title}")
+            value_axis(axes, headline)
         handles, names = panels[1].get_legend_handles_labels()
         if handles:
             figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False)
@@ -65,16 +65,18 @@ def _cell_curves(axes: Axes, runs: Sequence[Run], metric: str, colour: str, name
 
 
 def final_errors(cells: Mapping[str, Sequence[Run]], heading: str) -> Figure:
-    """Final training (left) and test error (right) of each cell: the mean a bar, every seed a dot."""
+    """Final training (left) and test headline (right) of each cell: the mean a bar, every seed a dot."""
+    headline = common_headline(run for members in cells.values() for run in members)
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
         figure = Figure(figsize=(7.5, 1.2 + 0.28 * max(len(cells), 3)), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
-        for axes, metric in zip(panels, METRICS, strict=True):
+        for axes, split in zip(panels, SPLITS, strict=True):
             for index, members in enumerate(cells.values()):
-                _final_row(axes, members, metric, index)
+                _final_row(axes, members, headline.name(split), index)
             axes.set_yticks(range(len(cells)), list(cells))
-            axes.set_title(f"final {TITLES[metric]}")
-            axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.set_title(f"final {TITLES[split]} {headline.title}")
+            if headline.unit == "%":
+                axes.xaxis.set_major_formatter(PercentFormatter(1.0))
             axes.set_xlim(left=0)
             axes.grid(axis="x", color="#e4e4e4", linewidth=0.5)
             axes.set_axisbelow(True)
@@ -93,13 +95,3 @@ def _final_row(axes: Axes, runs: Sequence[Run], metric: str, index: int) -> None
     colour = COLOURS[index % len(COLOURS)]
     axes.plot([mean, mean], [index - 0.3, index + 0.3], color=colour, linewidth=2.2)
     axes.plot(errors, [index] * len(errors), "o", color=colour, markersize=4, alpha=0.6, label="_seeds")
-
-
-def _error_axis(axes: Axes) -> None:
-    axes.set_yscale("symlog", linthresh=0.01, linscale=0.4)  # an error can be 0
-    axes.set_ylim(0, 1)
-    axes.yaxis.set_major_locator(FixedLocator([0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.5)
-    axes.set_axisbelow(True)
