@@ -81,7 +81,7 @@ def devices() -> Iterator[Finding]:
     if found[0].platform == "cpu":
         advice = "no accelerator; EXTRAS=cuda or EXTRAS=tpu ./launch.sh installs for one"
         yield Finding(SLOW, "devices", f"{said}: {advice}")
-        own = native.available()
+        own = native.is_available()
         instead = "XLA's own, half as fast: install g++ or clang++, or name one, CXX=...; or leave CNN_JAX_NATIVE out"
         yield Finding(OK if own else SLOW, "convolutions", "kernels of this package" if own else instead)
     else:

@@ -63,7 +63,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
         "parameters": parameters,
         "macs": count_macs(network, (workload.image_size, workload.image_size, 3)),
         "platform": layout.devices[0].device_kind,
-        "own_kernels": layout.devices[0].platform == "cpu" and native.available(),
+        "own_kernels": layout.devices[0].platform == "cpu" and native.is_available(),
         "versions": {"jax": jax.__version__},
     }
     return facts, {

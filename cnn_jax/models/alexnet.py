@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.conv import Conv
-from cnn_jax.layers.dense import Dense, scores
+from cnn_jax.layers.dense import Dense, average_logits
 from cnn_jax.layers.dropout import Dropout
 from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.norm import local_response_norm
@@ -103,7 +103,7 @@ class AlexNet(nn.Module):
             if self.year == 2012:
                 x = Dropout(self.dropout)(x, train=train)
         x = endpoints["fc8"] = Dense(self.num_classes, dtype=self.dtype, name="fc8")(x)
-        return scores(x), endpoints
+        return average_logits(x), endpoints
 
     def scaled(self, count: int) -> int:
         """Of a layer's maps or units, as many as `width` is of the paper's, the same in each tower."""

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import lax
 
 from cnn_jax.layers.conv import Conv
-from cnn_jax.layers.dense import Dense, scores
+from cnn_jax.layers.dense import Dense, average_logits
 from cnn_jax.layers.dropout import Dropout
 from cnn_jax.layers.norm import BatchNorm
 from cnn_jax.layers.pool import max_pool
@@ -66,7 +66,7 @@ class Auxiliary(nn.Module):
         x = self.conv(self.features[0], 1, name="conv")(self.pool(x), train=train)  # (B, 4, 4, 128)
         x = nn.relu(Dense(self.features[1], self.window, dtype=x.dtype, name="fc1")(x))  # (B, 1024)
         x = Dropout(AUXILIARY_DROPOUT)(x, train=train)
-        return scores(Dense(self.num_classes, dtype=x.dtype, name="fc2")(x))
+        return average_logits(Dense(self.num_classes, dtype=x.dtype, name="fc2")(x))
 
 
 def adaptive_mean_pool(x: jax.Array, size: int) -> jax.Array:

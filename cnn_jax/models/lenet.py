@@ -9,10 +9,10 @@ from flax import linen as nn
 
 from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.conv import Conv, conv, pad
-from cnn_jax.layers.dense import Dense, scores
+from cnn_jax.layers.dense import Dense, average_logits
 from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.initializers import INITIALIZERS
-from cnn_jax.layers.pool import POOLINGS, Pool, TrainablePool, geometry
+from cnn_jax.layers.pool import POOLINGS, Pool, TrainablePool, window_geometry
 
 # Table I: the maps of S2 that each of the 16 maps of C3 sees; contiguous ones go round.
 TABLE_I = (
@@ -138,7 +138,7 @@ class LeNet5(nn.Module):
         squash, (at_c1, at_c3) = ACTIVATIONS[self.activation], PADDING[self.stem]
         if self.padding_mode == "valid":
             at_c1 = at_c3 = 0
-        halved = (2, 2, 0) if self.pooling == "trainable" else geometry(self.pooling, self.padding_mode)
+        halved = (2, 2, 0) if self.pooling == "trainable" else window_geometry(self.pooling, self.padding_mode)
         window = output_size(output_size(self.image_size, 5, 1, at_c1), *halved)
         window = output_size(output_size(window, 5, 1, at_c3), *halved)
         c1 = Conv(6, 5, 1, at_c1, self.padding_mode, use_bias=True, dtype=self.dtype, name="C1")
@@ -154,7 +154,7 @@ class LeNet5(nn.Module):
             ends["output"] = -rbf_penalties(x, codes(self.num_classes))
         else:
             ends["output"] = Dense(self.num_classes, dtype=self.dtype, name="output")(x)
-        return scores(ends["output"]), ends
+        return average_logits(ends["output"]), ends
 
     def pool(self, x: jax.Array, name: str) -> jax.Array:
         if self.pooling == "trainable":

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from cnn_jax.layers.initializers import shapes
+from cnn_jax.layers.initializers import variable_shapes
 
 
 class Trace(NamedTuple):
@@ -28,7 +28,7 @@ class Trace(NamedTuple):
 def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Trace:
     """Traces a network for an image (H, W, C)."""
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    variables = shapes(model, image)
+    variables = variable_shapes(model, image)
     closed, results = jax.make_jaxpr(model.apply, return_shape=True)(variables, image)
     return Trace(closed.jaxpr, variables, results)
 

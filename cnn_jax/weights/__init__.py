@@ -17,7 +17,7 @@ from flax import traverse_util
 
 from cnn_jax import models
 from cnn_jax.config import near
-from cnn_jax.layers.initializers import shapes
+from cnn_jax.layers.initializers import variable_shapes
 from cnn_jax.weights import akamaster, amartyn, files, torchvision
 from cnn_jax.weights.naming import Preprocess, Tensor, WeightsError, their_shape, to_ours, to_theirs
 
@@ -52,7 +52,7 @@ def load(path: str | PathLike[str], name: str, source: str) -> tuple[dict[str, A
         settings["num_classes"] = len(head)
     model = models.build(name, **settings)
     x = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
-    leaves = {leaf: struct.shape for leaf, struct in traverse_util.flatten_dict(shapes(model, x)).items()}
+    leaves = {leaf: struct.shape for leaf, struct in traverse_util.flatten_dict(variable_shapes(model, x)).items()}
     expected = {leaf: SOURCES[source].theirs(name, leaf) for leaf in leaves}
     wanted = {tensor.name: their_shape(leaves[leaf], tensor.layout) for leaf, tensor in expected.items()}
     wrong = misfits(tensors, wanted)

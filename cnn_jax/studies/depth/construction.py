@@ -11,7 +11,7 @@ from flax import traverse_util
 
 from cnn_jax.config import ConfigError
 from cnn_jax.evaluation.networks import Network
-from cnn_jax.layers.initializers import shapes
+from cnn_jax.layers.initializers import variable_shapes
 from cnn_jax.layers.norm import BatchNorm
 from cnn_jax.studies.depth.blocks import block_names, unscanned
 
@@ -33,7 +33,7 @@ def deepen(network: Network, depth: int) -> Network:
         raise ConfigError(reason)
     deeper = network.model.clone(depth=depth)
     size = network.model.image_size
-    wanted = shapes(deeper, jax.ShapeDtypeStruct((1, size, size, network.channels), jnp.float32))
+    wanted = variable_shapes(deeper, jax.ShapeDtypeStruct((1, size, size, network.channels), jnp.float32))
     given, leaves = (traverse_util.flatten_dict(tree) for tree in (network.variables, wanted))
     if lost := given.keys() - leaves.keys():
         raise ConfigError(f"depth {depth} has no {sorted(lost)[0][1]}, which the trained network has")
