@@ -31,7 +31,7 @@ def adopt(config: Config, image_size: int) -> Config:
     taken = {}
     for name in (*STRUCTURE, "stem"):
         value, own = theirs.get(name), getattr(config.model, name)
-        if own is None and (name != "stem" or models.fits(theirs["name"], value, image_size)):
+        if own is None and (name != "stem" or models.stem_fits(theirs["name"], value, image_size)):
             taken[name] = value
         elif name in STRUCTURE and value is not None and own != value:
             raise ConfigError(

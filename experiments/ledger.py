@@ -29,7 +29,7 @@ COLUMNS = ("model", "settings", "quantity", "where", "value", "unit", "ours", "v
 def main() -> int:
     known = dict.fromkeys(row.model for row in ROWS)
     for name in FLAGS.models:
-        models.find(name)
+        models.get_constructor(name)
         if name not in known:
             raise ConfigError(f"--models={name}: nothing is printed of it; {near(name, known)}")
     entries, model = [], None

@@ -170,7 +170,7 @@ def test_the_last_layers_gradient_is_that_of_softmax_regression(digits):
     variables = task.init(jax.random.key(0), None)
     order = np.random.default_rng([0, 0]).permutation(len(digits.splits["train"]["label"]))[:16]
     image, label = (digits.splits["train"][field][order] for field in ("image", "label"))
-    model = models.build("plain8", **models.settings(config.model))
+    model = models.build("plain8", **models.build_arguments(config.model))
     seen = classification.preprocessing(config.data, digits)(image)
     (logits, endpoints), _ = model.apply(variables, seen, train=True, mutable=["batch_stats"])
     by_hand = np.asarray(endpoints["pool"]).T @ (softmax(logits) - np.eye(10)[label]) / 16

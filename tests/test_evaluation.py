@@ -63,7 +63,7 @@ def test_one_crop_is_what_training_evaluates(layout, digits):
     step = devices.parallelize(layout, make_evaluate_step(task.evaluate, layout.axis_name), "rrrs")
     given = devices.replicate(layout, (variables, digits.splits["test"]))
     there = exact.evaluate(layout, step, *given, feed.indexed(360, 100, layout))
-    model = models.build("resnet8", num_classes=10, **models.settings(config.model))
+    model = models.build("resnet8", num_classes=10, **models.build_arguments(config.model))
     network = Network(model, variables, classification.preprocessing(config.data, digits), 1)
     here = evaluation.evaluate(network, digits.splits["test"], Protocol(), layout, batch_size=100)
     assert here["error"] == there["error"]

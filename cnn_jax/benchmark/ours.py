@@ -56,7 +56,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
 
     begun = time.perf_counter()
     steps(0)
-    network = models.build(settings.model.name, num_classes=10, **models.settings(settings.model))
+    network = models.build(settings.model.name, num_classes=10, **models.build_arguments(settings.model))
     facts = {
         "first_step_seconds": time.time() - workload.started,
         "compile_seconds": time.perf_counter() - begun,

@@ -90,7 +90,7 @@ def of_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, int
         config.model.name,
         num_classes=dataset.num_classes,
         dtype=jnp.dtype(config.dtype),
-        **models.settings(config.model),
+        **models.build_arguments(config.model),
     )
     images, crop = classification.preprocessing(config.data, dataset), config.data.crop
     network = Network(model, variables, images, 3 if crop else dataset.image_shape[2])

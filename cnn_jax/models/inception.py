@@ -37,7 +37,7 @@ class Inception(nn.Module):
     """Four branches side by side, their maps concatenated (Fig. 2b)."""
 
     features: tuple[int, ...]  # a row of the table
-    large: int  # pixels a side of the kernel of the branch named 5x5
+    large_kernel_size: int  # pixels a side of the kernel of the branch named 5x5
     conv: Callable[..., ConvReLU]
 
     @nn.compact
@@ -47,7 +47,7 @@ class Inception(nn.Module):
         b = self.conv(reduce_3, 1, name="3x3_reduce")(x, train=train)
         b = self.conv(three, 3, name="3x3")(b, train=train)
         c = self.conv(reduce_5, 1, name="5x5_reduce")(x, train=train)
-        c = self.conv(five, self.large, name="5x5")(c, train=train)
+        c = self.conv(five, self.large_kernel_size, name="5x5")(c, train=train)
         d = self.conv(projected, 1, name="pool_proj")(max_pool(x, 3, 1, padding=1), train=train)
         return jnp.concatenate([a, b, c, d], axis=-1)
 

@@ -88,7 +88,7 @@ def _make_task(
         num_classes=dataset.num_classes,
         axis_name=axis_name,
         dtype=jnp.dtype(dtype),
-        **models.settings(settings),
+        **models.build_arguments(settings),
     )
     images, std = preprocessing(data, dataset), np.asarray(data.std or 1.0, np.float32)
 

@@ -106,7 +106,7 @@ def preprocess(name: str, source: str) -> Preprocess:
 def find(name: str, source: str) -> ModuleType:
     if source not in SOURCES:
         raise WeightsError(f"unknown source of weights {source!r}; {near(source, SOURCES)}")
-    models.find(name)
+    models.get_constructor(name)
     if not SOURCES[source].has(name):
         raise WeightsError(f"{source} has no {name}; it has {SOURCES[source].HAS}")
     return SOURCES[source]

@@ -7,7 +7,7 @@ import itertools
 import re
 from typing import Any
 
-from cnn_jax.models import fields, find
+from cnn_jax.models import get_constructor, model_fields
 from cnn_jax.models.vgg import KERNEL_SIZES
 from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, leaf
 
@@ -101,7 +101,7 @@ def googlenet(first: str, inside: list[str]) -> str:
 def vgg_features(name: str) -> dict[str, str]:
     """The places of convolutions and batch norms among the layers before the classifier."""
     places, count = {}, itertools.count()
-    for stage, kernel_sizes in enumerate(KERNEL_SIZES[fields(find(name))["configuration"]], start=1):
+    for stage, kernel_sizes in enumerate(KERNEL_SIZES[model_fields(get_constructor(name))["configuration"]], start=1):
         for index in range(1, len(kernel_sizes) + 1):
             places[f"conv{stage}_{index}"] = f"features.{next(count)}"
             if name.endswith("_bn"):

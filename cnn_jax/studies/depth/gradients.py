@@ -66,7 +66,7 @@ def layers(config: Config, dataset: Dataset) -> list[str]:
         called.setdefault("/".join(context.module.path))
         return call(*arguments, **keywords)
 
-    model = models.build(config.model.name, num_classes=dataset.num_classes, **models.settings(config.model))
+    model = models.build(config.model.name, num_classes=dataset.num_classes, **models.build_arguments(config.model))
     image = jnp.zeros((1, *classification.seen_shape(config.data, dataset)), np.float32)
     with nn.intercept_methods(interceptor):
         jax.eval_shape(lambda: model.init(jax.random.key(0), image))

@@ -30,10 +30,10 @@ def intact_where(kept: Mapping[str, jax.Array]) -> Any:
         if context.method_name != "__call__":
             return y
         if isinstance(module, Block) and module.shortcut is None and name in kept:
-            around = module.clone(parent=None, shortcut="A").bypass(arguments[0], y.shape, False)
+            around = module.clone(parent=None, shortcut="A").apply_shortcut(arguments[0], y.shape, False)
             return jnp.where(kept[name], y, around)
         if isinstance(block, Block) and block.shortcut is not None and within in kept:
-            last = f"conv{len(block.layers())}"
+            last = f"conv{len(block.conv_arguments())}"
             return jnp.where(kept[within], y, jnp.zeros_like(y)) if name == last else y
         return y
 

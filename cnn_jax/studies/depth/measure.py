@@ -180,7 +180,7 @@ def deeper_plain(name: str, names: Iterable[str]) -> list[int]:
     """The depths of those names that are of deeper plain nets of the same family; none of a residual net."""
     if not name.startswith("plain"):
         return []
-    plain = {other: models.module(models.find(other)) for other in names if other.startswith("plain")}
+    plain = {other: models.model_class(models.get_constructor(other)) for other in names if other.startswith("plain")}
     depths = [int(other.removeprefix("plain")) for other in plain if plain[other] is plain[name]]
     return sorted(depth for depth in depths if depth > int(name.removeprefix("plain")))
 
