@@ -12,7 +12,7 @@ from cnn_jax import models
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.train import variables as stored
-from cnn_jax.weights import misfits
+from cnn_jax.weights import describe_mismatch
 
 STRUCTURE = ("width", "shortcut_option", "zero_channels", "stride_in", "output")
 """Settings without which the variables do not mean what they did."""
@@ -58,7 +58,7 @@ def put_in(drawn: dict[str, Any], folder: str, digest: str, num_classes: int) ->
     differ = {name for name in old.keys() & new.keys() if old[name].shape != new[name].shape}
     heads = {name for name in differ if (*old[name].shape[:-1], num_classes) == new[name].shape}
     wanted = {name: leaf.shape for name, leaf in new.items() if name not in heads}
-    wrong = misfits({name: leaf for name, leaf in old.items() if name not in heads}, wanted)
+    wrong = describe_mismatch({name: leaf for name, leaf in old.items() if name not in heads}, wanted)
     if wrong:
         raise ConfigError(f"--init_from={folder} does not fit: {wrong}")
     if heads:

@@ -55,7 +55,7 @@ def of_weights(path: Path, name: str, source: str) -> Network:
     variables, preprocess = weights.load(path, name, source)
     last = f"{weights.SOURCES[source].classifier(name)}.bias"
     leaves = traverse_util.flatten_dict(variables)
-    (classes,) = (len(array) for leaf, array in leaves.items() if weights.their_tensor(name, source, leaf).name == last)
+    (classes,) = (len(array) for leaf, array in leaves.items() if weights.find_tensor(name, source, leaf).name == last)
     model = models.build(name, num_classes=classes, **weights.options(name, source))
     mean, std = (np.asarray(values, np.float32) for values in (preprocess.mean, preprocess.std))
     return Network(
