@@ -33,7 +33,7 @@ def main() -> int:
         if name not in known:
             raise ConfigError(f"--models={name}: nothing is printed of it; {near(name, known)}")
     entries, model = [], None
-    for entry in ledger.entries(row for row in ROWS if not FLAGS.models or row.model in FLAGS.models):
+    for entry in ledger.make_entries(row for row in ROWS if not FLAGS.models or row.model in FLAGS.models):
         row = entry.row
         if row.model != model:
             model = row.model

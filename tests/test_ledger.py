@@ -24,7 +24,7 @@ from tests.started import ROOT, refused
 
 @pytest.mark.parametrize("model", dict.fromkeys(row.model for row in ROWS))
 def test_nothing_differs_from_what_is_printed(model):
-    entries = list(ledger.entries(row for row in ROWS if row.model == model))
+    entries = list(ledger.make_entries(row for row in ROWS if row.model == model))
     assert [entry for entry in entries if entry.verdict == ledger.DIFFERS] == []
 
 
@@ -80,7 +80,7 @@ def test_the_page_marks_deviations_and_writes_what_it_shows(tmp_path):
 
 def test_a_layer_that_is_not_there_is_no_zero():
     with pytest.raises(KeyError, match="no fc9 among"):
-        ledger.compute(Row("alexnet", {}, "units", "fc9", "1", "", "(p)", "", ""))
+        ledger.compute_quantity(Row("alexnet", {}, "units", "fc9", "1", "", "(p)", "", ""))
 
 
 def test_the_connections_of_lenet_are_the_sum_of_its_layers():

@@ -40,7 +40,7 @@ def complete(config: Config, dataset: Dataset) -> Config:
     Raises ConfigError or RecordError.
     """
     if config.init_from:
-        config = initial.adopt(config, min(seen_shape(config.data, dataset)[:2]))
+        config = initial.inherit_settings(config, min(seen_shape(config.data, dataset)[:2]))
     return replace(config, model=models.complete(config.model, min(seen_shape(config.data, dataset)[:2])))
 
 
@@ -97,7 +97,7 @@ def _make_task(
         unscanned = model.clone(scan=False) if settings.scan else model
         variables = initialize(unscanned, key, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
         if start[0]:
-            variables = initial.put_in(variables, *start, dataset.num_classes)
+            variables = initial.load_variables(variables, *start, dataset.num_classes)
         return stack_blocks(variables) if settings.scan else variables
 
     def loss(variables: Any, batch: Any, key: jax.Array) -> Any:

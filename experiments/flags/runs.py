@@ -41,7 +41,7 @@ def cells(
     """`configs`, and what each learns from; `planning` does with the sizes of sets that are known and not at hand."""
     found = []
     for model in models:
-        base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
+        base = presets.add_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
         start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
         flagged = {"data.validation": FLAGS.validation, "model.width": width.width(model), "init_from": start}
         for path, value in flagged.items():
