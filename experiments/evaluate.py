@@ -34,7 +34,7 @@ def main() -> None:
         network = trained.of_weights()
         image = picture.read(launcher.path(FLAGS.image), network.channels)
         protocol = protocol_flags.protocol(network._replace(scales=network.scales or (network.model.image_size,)))
-        printed.show_classes(evaluation.top_5(network, image, protocol), FLAGS.image)
+        printed.print_classes(evaluation.predict_top_5(network, image, protocol), FLAGS.image)
         return
     network, dataset, about = trained.network_and_data(streamed=True)
     if FLAGS.split not in dataset.splits:
@@ -50,7 +50,7 @@ def main() -> None:
         network, examples, protocol, layout, FLAGS.batch_size, FLAGS.progress, FLAGS.decode_workers
     )
     about |= {"dataset": dataset.name, "split": FLAGS.split, "recomputed_batch_norm": FLAGS.recompute_batch_norm}
-    printed.show_errors(about | {"parameters": network.parameters}, protocol, FLAGS.split, result)
+    printed.print_errors(about | {"parameters": network.parameters}, protocol, FLAGS.split, result)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ FLAGS.set_default("validation", 237)
 def measure(folder: Path) -> dict[str, Any]:
     config = networks.read_config(folder)
     dataset = runner.load_for(config, FLAGS.data_dir, FLAGS.download)
-    return weights.measure(networks.of_run(folder, config, dataset)[0], dataset.splits["test"])
+    return weights.measure(networks.load_run(folder, config, dataset)[0], dataset.splits["test"])
 
 
 def report(workdir: Path) -> str:

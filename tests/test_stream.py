@@ -181,8 +181,8 @@ def test_streamed_images_are_tested_as_those_in_memory(insects, tmp_path, crops,
     config, layout = classification.complete(config, insects), devices.choose("pmap", 2)
     task = classification.make_task(config, insects, layout.axis_name)
     loop.fit(task, config, insects, tmp_path, loop.Options(layout, progress=False))
-    network, _ = networks.of_run(tmp_path, config, insects)
-    protocol = evaluation.choose(network, crops)
+    network, _ = networks.load_run(tmp_path, config, insects)
+    protocol = evaluation.choose_protocol(network, crops)
     streamed = evaluation.evaluate(network, insects.first("test", 5), protocol, layout, workers=workers)
     each = []
     for index in range(5):

@@ -34,7 +34,7 @@ def test_views_are_those_of_the_crops_on_devices(width, height, crops, sides):
     shown = stream.Views(crops, 24, sides)
     ours = shown(file.getvalue(), "")
     pixels = jnp.asarray(np.asarray(image)[None], jnp.float32)
-    theirs = np.concatenate(evaluation.views(pixels, evaluation.Protocol(crops, 24, sides)), axis=1)[0]
+    theirs = np.concatenate(evaluation.make_views(pixels, evaluation.Protocol(crops, 24, sides)), axis=1)[0]
     assert ours.shape == (shown.views, 24, 24, 3)
     if crops == 144:  # there all mirror images come last, and of a square image the three squares are one
         ours = ours.reshape(4, 2, 3, 6, 24, 24, 3).swapaxes(0, 1)

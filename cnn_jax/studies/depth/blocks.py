@@ -46,9 +46,9 @@ def examinable(network: Network, examples: Mapping[str, np.ndarray]) -> tuple[Ne
     Raises ConfigError: it has no blocks, or cannot see the images.
     """
     network = unscanned(network)
-    names, protocol = block_names(network), evaluation.choose(network)
-    height, width, _ = evaluation.seen_shape(network, examples["image"].shape[1:])
-    evaluation.check(protocol, height, width, network.model.image_size)
+    names, protocol = block_names(network), evaluation.choose_protocol(network)
+    height, width, _ = evaluation.input_shape(network, examples["image"].shape[1:])
+    evaluation.check_protocol(protocol, height, width, network.model.image_size)
     return network, names, protocol
 
 

@@ -158,7 +158,7 @@ def keep_sweep(file: Path, runs: Sequence[Run], load: Callable[[Config], Dataset
     names = {trained.model.name for _, trained in finished}
     for run, trained in tqdm(finished, "trained", unit="net", disable=not options.progress):
         dataset, name = load(trained), trained.model.name
-        network, _ = networks.of_run(run.folder, trained, dataset)
+        network, _ = networks.load_run(run.folder, trained, dataset)
         depths = [] if obstacle(network) else deeper_plain(name, names)
         examined = options._replace(progress=False)
         keep_network(file, run.folder.name, network, dataset, examined, name, trained, run.result, depths)
@@ -204,7 +204,7 @@ def construct(network: Network, depth: int, dataset: Dataset, options: Options) 
     deeper = deepen(network, depth)
     errors: dict[str, float] = {}
     for split in ("train", "test"):
-        protocol = evaluation.choose(deeper)
+        protocol = evaluation.choose_protocol(deeper)
         means = evaluation.evaluate(deeper, dataset.splits[split], protocol, options.layout, options.batch_size)
         errors[f"{split}_error"] = means["error"]
     image = dataset.splits["test"]["image"][: options.batch_size]
@@ -213,5 +213,5 @@ def construct(network: Network, depth: int, dataset: Dataset, options: Options) 
 
 
 def logits(network: Network, image: np.ndarray) -> np.ndarray:
-    apply: Any = jax.jit(lambda variables, image: network.model.apply(variables, network.images(image))[0])
+    apply: Any = jax.jit(lambda variables, image: network.model.apply(variables, network.preprocess(image))[0])
     return np.asarray(apply(network.variables, image), np.float64)

@@ -42,7 +42,7 @@ def deviations(
     network, blocks, protocol = examinable(network, examples)
 
     def responses(variables: Any, image: jax.Array) -> dict[str, jax.Array]:
-        (view,) = evaluation.views(network.images(image), protocol)  # (B, 1, H, W, C)
+        (view,) = evaluation.make_views(network.preprocess(image), protocol)  # (B, 1, H, W, C)
         _, state = network.model.apply(
             variables, view[:, 0], train=False, capture_intermediates=is_layer, mutable=["intermediates"]
         )

@@ -112,7 +112,7 @@ def error(
     wrong, count = 0, len(examples["label"])
     apply = compiled(network.model)
     for number, (indices, mask) in enumerate(evaluation_indices(count, min(batch_size, count))):
-        x = network.images(jnp.asarray(examples["image"][indices]))
+        x = network.preprocess(jnp.asarray(examples["image"][indices]))
         if deviation:
             noise = np.random.default_rng([seed, number]).standard_normal(x.shape, np.float32)
             x = x + np.float32(deviation) * noise
