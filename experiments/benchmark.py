@@ -15,7 +15,7 @@ from absl import flags
 from cnn_jax import models
 from cnn_jax.benchmark import convolutions, growth
 from cnn_jax.benchmark import measure as measuring
-from cnn_jax.benchmark.ours import configure
+from cnn_jax.benchmark.ours import make_config
 from cnn_jax.benchmark.turns import Workload, cpu_threads
 from cnn_jax.train.record import require_writable
 from experiments.flags import launcher, network
@@ -35,7 +35,7 @@ flags.DEFINE_string("workdir", "runs/benchmark", "Where the table and the figure
 
 def main() -> None:
     if FLAGS.convolutions:
-        print(convolutions.table(FLAGS.batch_size, FLAGS.steps))
+        print(convolutions.measure_table(FLAGS.batch_size, FLAGS.steps))
         return
     measuring.require_peer(FLAGS.peer)
     workdir = require_writable(launcher.path(FLAGS.workdir))
@@ -43,11 +43,11 @@ def main() -> None:
     workloads = [Workload(name, *sizes, FLAGS.parallel, FLAGS.devices, tuple(FLAGS.set)) for name in FLAGS.models]
     for workload in workloads:
         models.build(workload.model)
-        configure(workload)
+        make_config(workload)
     profile = FLAGS.profile and launcher.path(FLAGS.profile)
     measured = measuring.measure_all(workloads, FLAGS.peer, FLAGS.steps, profile, FLAGS.progress)
     title = measuring.title(workloads[0])
-    print("\n".join([title, measuring.table(measured), *growth.write(measured, workdir, title)]))
+    print("\n".join([title, measuring.format_table(measured), *growth.write(measured, workdir, title)]))
     for m in measured:
         print(json.dumps(m._asdict()))
 

@@ -21,9 +21,9 @@ from cnn_jax.train import devices, feed, loop
 from cnn_jax.train.devices import Layout
 
 
-def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
     """Compiles the step and takes the first one."""
-    settings, layout = configure(workload), devices.choose(workload.parallel, workload.devices)
+    settings, layout = make_config(workload), devices.choose(workload.parallel, workload.devices)
     devices.check(settings, layout)
     image, label = workload.examples()
     dataset = Dataset("random", {"train": {"image": image, "label": label}}, 10, "random")
@@ -74,7 +74,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
     }
 
 
-def configure(workload: Workload) -> Config:
+def make_config(workload: Workload) -> Config:
     """The network's CIFAR recipe at the workload's sizes, batch norm over the whole batch as the peer has it."""
     base = presets.get("auto", "cifar10", workload.model)
     model = models.complete(replace(base.model, width=workload.width, bn_group=None), workload.image_size)
@@ -106,4 +106,4 @@ def peak_flops(layout: Layout, dtype: str, size: int = 2048) -> float:
 
 
 if __name__ == "__main__":
-    serve(get_ready, Workload)
+    serve(set_up, Workload)
