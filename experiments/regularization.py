@@ -46,10 +46,10 @@ def report(workdir: Path) -> str:
 
 
 def main() -> int:
-    cells = [regularizers.assign(*cell) for cell in regularizers.parse(FLAGS.methods, FLAGS.strengths)]
+    cells = [regularizers.config_fields(*cell) for cell in regularizers.parse_methods(FLAGS.methods, FLAGS.strengths)]
     if "dropout" not in model_fields(get_constructor(FLAGS.model)):
         cells = [cell | {"model.dropout": cell["model.dropout"] or None} for cell in cells]
-    regularized = {tuple(regularizers.OFF): [tuple(cell.values()) for cell in cells]}
+    regularized = {tuple(regularizers.DISABLED): [tuple(cell.values()) for cell in cells]}
     axes = regularized | {"data.flip": [False], "data.train_examples": runs.integers("train_examples")}
     return sweep_flags.run([FLAGS.model], axes, report)
 

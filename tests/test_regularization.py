@@ -11,15 +11,15 @@ from cnn_jax.config import Config, ConfigError, changed
 from cnn_jax.report import claims
 from cnn_jax.report.claims import Group
 from cnn_jax.studies.regularization import verdicts
-from cnn_jax.studies.regularization.cells import cells, choose, counts_of, measured
-from cnn_jax.studies.regularization.methods import OFF, REGULARIZERS, assign, parse, recognize
+from cnn_jax.studies.regularization.cells import cells, example_counts, run_metric, select_by_validation
+from cnn_jax.studies.regularization.methods import DISABLED, REGULARIZERS, config_fields, parse_methods, recognize
 from cnn_jax.train.record import Run
 from tests.started import refused
 from tests.test_experiments import TINY, launch
 
 
 def config(method, strength, examples=100, seed=0):
-    fields = assign(method, strength) | {"data.train_examples": examples, "seed": seed, "data.validation": 10}
+    fields = config_fields(method, strength) | {"data.train_examples": examples, "seed": seed, "data.validation": 10}
     return config_lib.to_dict(changed(Config(), fields))
 
 
@@ -40,20 +40,20 @@ def test_a_method_is_recognized_by_its_config(method):
 
 
 def test_two_methods_at_once_are_another():
-    both = changed(Config(), OFF | {"penalty.l1": 0.1, "model.dropout": 0.5})
+    both = changed(Config(), DISABLED | {"penalty.l1": 0.1, "model.dropout": 0.5})
     assert recognize(config_lib.to_dict(both)) == ("other", None)
 
 
 def test_one_factor_is_changed_at_a_time():
     for method, regularizer in REGULARIZERS.items():
-        on = {field for field, value in assign(method, 3).items() if value != OFF[field]}
-        assert on == {*regularizer.fields, *regularizer.besides}
+        on = {field for field, value in config_fields(method, 3).items() if value != DISABLED[field]}
+        assert on == {*regularizer.fields, *regularizer.extra_fields}
 
 
 def test_strengths_are_the_methods_own_or_those_given():
-    assert parse(["none", "l1"], ["l1=1e-5,0.1"]) == [("none", None), ("l1", 1e-5), ("l1", 0.1)]
-    assert parse(["dropout"], []) == [("dropout", value) for value in REGULARIZERS["dropout"].strengths]
-    assert parse(["early_stopping"], ["early_stopping=5"]) == [("early_stopping", 5)]
+    assert parse_methods(["none", "l1"], ["l1=1e-5,0.1"]) == [("none", None), ("l1", 1e-5), ("l1", 0.1)]
+    assert parse_methods(["dropout"], []) == [("dropout", value) for value in REGULARIZERS["dropout"].strengths]
+    assert parse_methods(["early_stopping"], ["early_stopping=5"]) == [("early_stopping", 5)]
     for names, strengths, message in (
         (["l3"], [], "unknown method 'l3'; choose from none, l1, l2"),
         (["l1"], ["l2=1"], "l2 is not among the methods, l1"),
@@ -62,7 +62,7 @@ def test_strengths_are_the_methods_own_or_those_given():
         ([], [], "--methods is empty"),
     ):
         with pytest.raises(ConfigError, match=message):
-            parse(names, strengths)
+            parse_methods(names, strengths)
 
 
 def test_the_strength_is_chosen_on_validation_and_never_on_test():
@@ -71,17 +71,17 @@ def test_the_strength_is_chosen_on_validation_and_never_on_test():
     runs += [run("none", None, seed) for seed in range(3)]
     study = cells(runs)
     assert [cell.name for cell in study] == ["none", "l1 1e-05", "l1 0.001"]
-    assert [cell.name for cell in choose(study)] == ["none", "l1 0.001"]
+    assert [cell.name for cell in select_by_validation(study)] == ["none", "l1 0.001"]
     unvalidated = [one._replace(result=one.result | {"validation_error": None}) for one in runs]
-    assert [cell.name for cell in choose(cells(unvalidated))] == ["none"]
+    assert [cell.name for cell in select_by_validation(cells(unvalidated))] == ["none"]
 
 
 def test_all_examples_come_last_and_weights_count_by_layer_size():
     study = cells([run("none", None, examples=count) for count in (0, 300, 100)])
-    assert counts_of(study) == [100, 300, 0]
+    assert example_counts(study) == [100, 300, 0]
     one = study[0].runs[0]
-    assert measured(one, "zero") == pytest.approx(0.15) and measured(one, "l2") == 5 and measured(one, "l1") == 3
-    assert measured(one, "gap") == 0.2
+    assert run_metric(one, "zero") == pytest.approx(0.15) and run_metric(one, "l2") == 5 and run_metric(one, "l1") == 3
+    assert run_metric(one, "gap") == 0.2
 
 
 def test_pairs_see_what_their_seeds_share():
@@ -90,7 +90,7 @@ def test_pairs_see_what_their_seeds_share():
     none = [run("none", None, seed, test=test + 0.02) for seed, test in enumerate(tests)]
     l2 = [run("l2", 0.01, seed, test=test) for seed, test in enumerate(tests)]
     sides = Group("none", none), Group("l2", l2)
-    axes = ("seed", *OFF)
+    axes = ("seed", *DISABLED)
     paired = claims.compare("better", "", "test_error", *sides, True, axes=axes, paired=True)
     assert paired["verdict"] == "PASS" and paired["standard_error"] == pytest.approx(0, abs=1e-9)
     assert claims.compare("better", "", "test_error", *sides, True, axes=axes)["verdict"] == "FAIL"
