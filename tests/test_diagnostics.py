@@ -11,10 +11,10 @@ from cnn_jax.config import Config, ConfigError, Data, Model, change
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.residual import stack_blocks
-from cnn_jax.studies.depth.blocks import block_names, unscanned
+from cnn_jax.studies.depth.blocks import block_names, unscan
 from cnn_jax.studies.depth.construction import deepen
 from cnn_jax.studies.depth.gradients import gradient_norms
-from cnn_jax.studies.depth.lesions import intact_where, lesions
+from cnn_jax.studies.depth.lesions import lesions, remove_blocks
 from cnn_jax.studies.depth.responses import deviations
 from cnn_jax.tasks import classification
 from cnn_jax.train import devices
@@ -37,7 +37,7 @@ def network(name, size=8, width=4, **changes):
 
 def apply(network, variables=None, removed=()):
     names = block_names(network)
-    with intact_where({name: jnp.asarray(name not in removed) for name in names}):
+    with remove_blocks({name: jnp.asarray(name not in removed) for name in names}):
         x = as_float(labelled(3, 8, 8)["image"])
         logits, endpoints = network.model.apply(variables or network.variables, x)
     return np.asarray(logits), endpoints
@@ -83,7 +83,7 @@ def test_lesions_are_of_every_block_and_every_example(layout):
 
     def error(*removed):
         names = block_names(net)
-        with intact_where({name: jnp.asarray(name not in removed) for name in names}):
+        with remove_blocks({name: jnp.asarray(name not in removed) for name in names}):
             logits = net.model.apply(net.variables, as_float(examples["image"]))[0]
         return float(np.mean(np.argmax(logits, axis=1) != examples["label"]))
 
@@ -99,7 +99,7 @@ def test_lesions_are_of_every_block_and_every_example(layout):
 def test_a_scanned_network_has_the_same_blocks():
     net = network("resnet20")
     scanned = net._replace(model=net.model.clone(scan=True), variables=stack_blocks(net.variables))
-    again = unscanned(scanned)
+    again = unscan(scanned)
     assert block_names(again) == block_names(net)
     np.testing.assert_array_equal(apply(again)[0], apply(net)[0])
 

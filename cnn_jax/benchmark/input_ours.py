@@ -18,7 +18,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def time_batches(images: Iterable[Any], shape: tuple[int, ...]) -> float:
-    """Seconds from the last of the first WARMUP_BATCHES to the last batch, before processes end; each is of that shape."""
+    """Seconds of the batches after the first WARMUP_BATCHES, before processes end; all are of that shape."""
     moments = []
     for image in images:
         assert image.shape == shape

@@ -12,11 +12,11 @@ from tqdm import tqdm
 from cnn_jax import evaluation
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import Block
-from cnn_jax.studies.depth.blocks import examinable, make_means
+from cnn_jax.studies.depth.blocks import make_evaluator, prepare_network
 from cnn_jax.train.devices import Layout
 
 
-def intact_where(kept: Mapping[str, jax.Array]) -> Any:
+def remove_blocks(kept: Mapping[str, jax.Array]) -> Any:
     """Within this context a network runs without the blocks whose entry is False; it may be traced.
 
     Of a residual block the shortcut stays, followed by the block's own nonlinearity, which changes nothing after a
@@ -69,15 +69,15 @@ def lesions(
     Raises:
       ConfigError: a network without blocks, or images it cannot see.
     """
-    network, names, protocol = examinable(network, examples)
+    network, names, protocol = prepare_network(network, examples)
     inner, sums = evaluation.make_evaluate(network, protocol)
 
-    def evaluate(given: Any, batch: Any) -> Any:
-        variables, kept = given
-        with intact_where(dict(zip(names, kept, strict=True))):
+    def evaluate(variables_and_kept: Any, batch: Any) -> Any:
+        variables, kept = variables_and_kept
+        with remove_blocks(dict(zip(names, kept, strict=True))):
             return inner(variables, batch)
 
-    means = make_means(evaluate, sums, examples, layout, batch_size)
+    means = make_evaluator(evaluate, sums, examples, layout, batch_size)
     generator = np.random.default_rng(seed)
     sizes = [size for size in several if 0 < size <= len(names)] if draws else []
     drawn = [generator.choice(len(names), size, replace=False) for size in sizes for _ in range(draws)]

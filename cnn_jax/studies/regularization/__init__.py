@@ -12,15 +12,7 @@ from cnn_jax.report.claims import Group, compare
 from cnn_jax.report.page import Study, Table
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.studies.regularization import figures
-from cnn_jax.studies.regularization.cells import (
-    Cell,
-    cells,
-    count_examples,
-    example_counts,
-    metric_values,
-    run_metric,
-    select_by_validation,
-)
+from cnn_jax.studies.regularization.cells import Cell, amount, cells, choose, counts_of, measured, metric_values
 from cnn_jax.studies.regularization.methods import DISABLED
 from cnn_jax.train.record import Run, read_runs
 
@@ -41,7 +33,7 @@ def write(workdir: str | os.PathLike) -> str:
     Returns the tables and verdicts as text for a terminal. Raises RecordError where the folder holds no run.
     """
     study = cells(read_runs(workdir))
-    chosen = select_by_validation(study)
+    chosen = choose(study)
     drawn = {
         "error_against_examples": (
             figures.error_against_examples(study, chosen),
@@ -82,7 +74,7 @@ def write(workdir: str | os.PathLike) -> str:
         Study(
             title=f"Regularisation of {' and '.join(networks)}",
             source="The lecture on convolutional networks, Regularization; Goodfellow, Bengio & Courville 2016, 7.1.",
-            cells={f"{cell.name}, {count_examples(cell)} examples": cell.runs for cell in study},
+            cells={f"{cell.name}, {amount(cell)} examples": cell.runs for cell in study},
             columns=COLUMNS,
             results=[row(cell, run) for cell in study for run in cell.runs if run.result is not None],
             tables=[
@@ -99,8 +91,8 @@ def write(workdir: str | os.PathLike) -> str:
 
 def row(cell: Cell, run: Run) -> dict[str, Any]:
     """A line of results.csv; errors, `small` and `zero` are fractions."""
-    line = {"method": cell.method, "strength": cell.strength, "examples": count_examples(cell), "seed": seed(run)}
-    return line | {name: run_metric(run, name) for name in NUMBERS}
+    line = {"method": cell.method, "strength": cell.strength, "examples": amount(cell), "seed": seed(run)}
+    return line | {name: measured(run, name) for name in NUMBERS}
 
 
 def table(caption: str, table_cells: Sequence[Cell], note: str = "") -> Table:
@@ -111,7 +103,7 @@ def table(caption: str, table_cells: Sequence[Cell], note: str = "") -> Table:
         fractions = [format_spread(cell, metric, 100, 2) for metric in NUMBERS[:6]]
         norms = [format_spread(cell, metric, 1, 1) for metric in ("l1", "l2")]
         finished = sum(run.result is not None for run in cell.runs)
-        rows.append((f"{count_examples(cell):,}", cell.method, strength, str(finished), *fractions, *norms))
+        rows.append((f"{amount(cell):,}", cell.method, strength, str(finished), *fractions, *norms))
     return Table(caption, ("examples", "method", "strength", "seeds", *HEADER), rows, note)
 
 
@@ -125,12 +117,12 @@ def format_spread(cell: Cell, metric: str, unit: float, digits: int) -> str:
 
 def small_weights(run: Run) -> float:
     """The fraction of a run's weights below 0.001."""
-    return run_metric(run, "small")
+    return measured(run, "small")
 
 
 def zero_weights(run: Run) -> float:
     """The fraction of a run's weights that are exactly 0."""
-    return run_metric(run, "zero")
+    return measured(run, "zero")
 
 
 def error_under_noise(run: Run) -> float:
@@ -148,10 +140,10 @@ def verdicts(study: Sequence[Cell]) -> list[dict[str, Any]]:
     strength that validation chose.
     """
     out = []
-    for count in example_counts(study):
+    for count in counts_of(study):
         here = [cell for cell in study if cell.examples == count]
-        same, best = partial(_claim, here, small_weights), partial(_claim, select_by_validation(here), "test_error")
-        noisy = partial(_claim, select_by_validation(here), error_under_noise)
+        same, best = partial(_claim, here, small_weights), partial(_claim, choose(here), "test_error")
+        noisy = partial(_claim, choose(here), error_under_noise)
         penalties = ("l1", "l2", "elastic_net")
         out += same("l1_is_sparser_than_l2", "L1 leaves more weights below 0.001 than L2", "l1", "l2", True, penalties)
         text = "the elastic net leaves no more weights below 0.001 than L1"
@@ -161,7 +153,7 @@ def verdicts(study: Sequence[Cell]) -> list[dict[str, Any]]:
         text = "the proximal map makes more weights exactly zero than the loss term"
         zeros = partial(_claim, here, zero_weights)
         out += zeros("proximal_makes_zeros", text, "l1_proximal", "l1", True, ("l1", "l1_proximal"))
-        if count == example_counts(study)[0]:
+        if count == counts_of(study)[0]:
             out += best("l1_is_better_than_none", "L1 has lower test error than no regulariser", "none", "l1", True)
             out += best("l2_is_better_than_none", "L2 has lower test error than no regulariser", "none", "l2", True)
         text = f"under noise of {NOISE} on its inputs L1 has lower test error than no regulariser"
@@ -185,6 +177,6 @@ def _claim(
     if sides.keys() != {a, b}:
         return []
     count = here[0].examples
-    said = f"{text}, with {max(map(count_examples, here)):,} training examples"
+    said = f"{text}, with {max(map(amount, here)):,} training examples"
     name = f"{name}_{count or 'all'}"
     return [compare(name, said, metric, sides[a], sides[b], higher, axes=AXES, paired=True)]
