@@ -38,7 +38,7 @@ def launch(main: Callable[[], int | None]) -> None:
             if "deterministic" in FLAGS and FLAGS.deterministic:
                 make_deterministic()
             if processes_flags.wanted():
-                return local.run(FLAGS.processes)
+                return local.run_processes(FLAGS.processes)
             processes_flags.join()
             status = main()
             processes.leave(status or 0)
