@@ -33,7 +33,7 @@ flags.DEFINE_integer("batch_size", 128, "Images the network sees at once.", lowe
 
 
 def main() -> None:
-    layout = devices.choose(FLAGS.parallel, FLAGS.devices)
+    layout = devices.make_layout(FLAGS.parallel, FLAGS.devices)
     options = study.Options(layout, FLAGS.batch_size, FLAGS.examples, draws=FLAGS.draws, progress=FLAGS.progress)
     if FLAGS.weights or FLAGS.run:
         network, dataset, about = trained.network_and_data()

@@ -29,7 +29,7 @@ flags.DEFINE_string("image", None, "In place of a data set: print the five likel
 
 
 def main() -> None:
-    layout = devices.choose(FLAGS.parallel, FLAGS.devices)
+    layout = devices.make_layout(FLAGS.parallel, FLAGS.devices)
     if FLAGS.image is not None:
         network = trained.of_weights()
         image = picture.read(launcher.path(FLAGS.image), network.channels)

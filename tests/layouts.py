@@ -73,12 +73,12 @@ def config(batch_norm):
 
 
 def run(name, batch_norm, folder, dataset, signals=()):
-    layout = devices.choose(*LAYOUTS[name])
+    layout = devices.make_layout(*LAYOUTS[name])
     complete = classification.complete(config(batch_norm), dataset)
-    devices.check(complete, layout)
+    devices.check_batch(complete, layout)
     task = classification.make_task(complete, dataset, layout.axis_name)
     options = loop.Options(layout, progress=False, signals=signals)
-    with devices.placed(layout):
+    with devices.default_device(layout):
         return loop.fit(task, complete, dataset, folder, options)
 
 
@@ -97,13 +97,13 @@ def process(folder, data_dir, pairs, address=None, index=None):
         try:
             run(name, BATCH_NORM[0], folder / name / "half", dataset, AfterHalf([signal.SIGTERM]))
         except Stopped:
-            processes.from_leader(lambda name=name: (folder / name / "is half").touch())
+            processes.run_on_leader(lambda name=name: (folder / name / "is half").touch())
     for begun, name in ALL_PAIRS if pairs == "ALL" else SOME_PAIRS:
         if name in own:
             source, target = folder / begun / "half", folder / begun / f"half, then {name}"
-            processes.from_leader(lambda source=source, target=target: copy(source, target))
+            processes.run_on_leader(lambda source=source, target=target: copy(source, target))
             run(name, BATCH_NORM[0], target, dataset)
-    processes.leave(0)
+    processes.shutdown(0)
 
 
 def copy(source, target):

@@ -20,7 +20,7 @@ from cnn_jax.tasks import classification
 from cnn_jax.train import devices
 from tests.test_evaluation import as_float, labelled, softmax
 
-ONE, TWO = devices.choose("jit", 1), devices.choose("pmap", 2)
+ONE, TWO = devices.make_layout("jit", 1), devices.make_layout("pmap", 2)
 
 
 def network(name, size=8, width=4, **changes):

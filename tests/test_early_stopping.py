@@ -49,7 +49,7 @@ def problem(digits_dir):
 
 def fit(problem, folder, signals):
     config, dataset = problem
-    layout = devices.choose("jit", 1)
+    layout = devices.make_layout("jit", 1)
     task = classification.make_task(config, dataset, None)
     folder.mkdir(exist_ok=True)
     return loop.fit(task, config, dataset, folder, loop.Options(layout, 0.0, False, signals=signals))

@@ -16,7 +16,7 @@ from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.step import make_evaluate_step
 
-ONE, TWO = devices.choose("jit", 1), devices.choose("pmap", 2)
+ONE, TWO = devices.make_layout("jit", 1), devices.make_layout("pmap", 2)
 
 
 def as_float(image):

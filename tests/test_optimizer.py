@@ -45,7 +45,7 @@ def test_what_decays(params, decayed, expected):
 
 
 def test_the_table_shows_what_decays(params):
-    lines = penalties.table(params, Optim(), Penalty(l1=1e-5, l2=2e-4, half=True, max_norm=3)).splitlines()
+    lines = penalties.format_table(params, Optim(), Penalty(l1=1e-5, l2=2e-4, half=True, max_norm=3)).splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["bn/bias", "7", "240", "none", "none", "none"],
         ["bn/scale", "7", "240", "none", "none", "none"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax.train.checkpoint import KEPT
+from cnn_jax.train.checkpoint import MAX_TO_KEEP
 from tests import started
 from tests.killed import STEPS, arguments, command, ends, interrupt, reached, run, saving, sweep_command
 
@@ -60,7 +60,7 @@ def test_a_finished_run_is_not_run_again(digits_dir, tmp_path, undisturbed):
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, stopped, undisturbed, damage):
     checkpoints = stopped / "run" / "checkpoints"
     steps = sorted(int(path.name) for path in checkpoints.iterdir())
-    assert len(steps) == KEPT
+    assert len(steps) == MAX_TO_KEEP
     # All of its files: of one alone, the part that is hit may hold what was written over later.
     for path in (checkpoints / str(steps[-1])).rglob("d/*"):
         content = path.read_bytes()

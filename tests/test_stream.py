@@ -178,7 +178,7 @@ def test_streamed_images_are_tested_as_those_in_memory(insects, tmp_path, crops,
     config = override(
         presets.get("resnet_digits"), [*settings, "data.short_side=28,40", "data.mean=0.5", "evaluations=1"]
     )
-    config, layout = classification.complete(config, insects), devices.choose("pmap", 2)
+    config, layout = classification.complete(config, insects), devices.make_layout("pmap", 2)
     task = classification.make_task(config, insects, layout.axis_name)
     loop.fit(task, config, insects, tmp_path, loop.Options(layout, progress=False))
     network, _ = networks.load_run(tmp_path, config, insects)

@@ -23,8 +23,8 @@ from cnn_jax.train.devices import Layout
 
 def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
     """Compiles the step and takes the first one."""
-    settings, layout = make_config(workload), devices.choose(workload.parallel, workload.devices)
-    devices.check(settings, layout)
+    settings, layout = make_config(workload), devices.make_layout(workload.parallel, workload.devices)
+    devices.check_batch(settings, layout)
     image, label = workload.examples()
     dataset = Dataset("random", {"train": {"image": image, "label": label}}, 10, "random")
     task = classification.make_task(settings, dataset, layout.axis_name)

@@ -32,5 +32,5 @@ def join() -> None:
     elif not FLAGS.distributed and (address, count, index) == (None, None, None):
         return
     processes.initialize(address, count, index)
-    if not processes.leader():
+    if not processes.is_leader():
         sys.stdout = open(os.devnull, "w")

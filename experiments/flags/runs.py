@@ -50,8 +50,8 @@ def cells(
     layout = settings.settings().layout
     for cell in found:
         build(cell.model.name)
-        devices.check(cell, layout)
-    processes.from_leader(lambda: str(require_writable(workdir)))
+        devices.check_batch(cell, layout)
+    processes.run_on_leader(lambda: str(require_writable(workdir)))
     find = plan.find if planning else load_for
     datasets = [find(cell, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged) for cell in found]
     if FLAGS.epochs is not None:

@@ -46,7 +46,7 @@ def run(models: Sequence[str], axes: sweep.Axes, report: Callable[[Path], str]) 
     if FLAGS.cell is not None:
         configs = [cell(configs, FLAGS.cell)]
     outcomes = sweep.run(configs, workdir, settings())
-    if FLAGS.cell is None and processes.leader():
+    if FLAGS.cell is None and processes.is_leader():
         print(report(workdir))
     return int(any(outcome.error for outcome in outcomes))
 
