@@ -120,7 +120,10 @@ def run_all(folder, data_dir, pairs):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    called = [call(4, folder, data_dir, pairs), *(call(2, folder, data_dir, pairs, address, i) for i in range(2))]
+    called = [
+        start_process(4, folder, data_dir, pairs),
+        *(start_process(2, folder, data_dir, pairs, address, i) for i in range(2)),
+    ]
     try:
         for own, said in called:
             status = own.wait(timeout=600)
@@ -133,7 +136,7 @@ def run_all(folder, data_dir, pairs):
             said.close()
 
 
-def call(devices, *arguments):
+def start_process(devices, *arguments):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
     command = [sys.executable, "-m", "tests.layouts", f"--process={','.join(map(str, arguments))}"]
     said = tempfile.TemporaryFile("w+")

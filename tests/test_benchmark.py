@@ -13,7 +13,7 @@ from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, format_table, me
 from cnn_jax.benchmark.turns import BenchmarkError, SideProcess, Workload, time_alternately
 from cnn_jax.models.macs import count_macs
 from tests import started
-from tests.started import refused
+from tests.started import read_refusal
 
 TINY = Workload("resnet8", batch_size=8, image_size=8, width=4, dtype="float32", threads=1)
 needs_torch = pytest.mark.skipif(
@@ -172,12 +172,12 @@ def test_the_loader_is_timed(insects_dir, tmp_path):
         "--noprogress",
     ]
     found = [f"--data_dir={insects_dir}", f"--workdir={tmp_path}"]
-    done = started.page("input_benchmark", "--dataset=insects", *found, *flags)
+    done = started.run_page("input_benchmark", "--dataset=insects", *found, *flags)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "input.md").read_text()
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
     assert [row[:2] for row in rows] == [["0", "uint8"], ["1", "uint8"]] and all(int(row[2]) > 0 for row in rows)
     assert "crops of 24 pixels, mirrored, batches of 4, from insects" in text and "grain " in text
-    assert "--dataset=beetles is no image folder of --data_dir" in refused(
+    assert "--dataset=beetles is no image folder of --data_dir" in read_refusal(
         "input_benchmark", "--dataset=beetles", *found
     )

@@ -9,7 +9,7 @@ from cnn_jax.data import load
 from cnn_jax.studies import depth as depth_diagnostics
 from cnn_jax.studies.depth import measure as study
 from cnn_jax.train.record import RecordError
-from tests.started import refused
+from tests.started import read_refusal
 from tests.test_experiments import TINY, launch
 
 LAYERS = ["conv1", *(f"stage{stage}_block1/conv{index}" for stage in (1, 2, 3) for index in (1, 2))]
@@ -120,5 +120,5 @@ def test_a_seed_draws_the_network_and_its_batch(digits_dir, tmp_path):
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_computed(flags, told, digits_dir, tmp_path):
-    assert told in refused("depth_diagnostics", f"--data_dir={digits_dir}", f"--workdir={tmp_path}", *flags)
+    assert told in read_refusal("depth_diagnostics", f"--data_dir={digits_dir}", f"--workdir={tmp_path}", *flags)
     assert not list(tmp_path.iterdir())

@@ -95,7 +95,7 @@ def test_compiled_programs_that_were_cut_off_are_told_in_one_line_and_deleted(di
             killed.command(digits_dir, tmp_path / name), capture_output=True, text=True, env=environment
         )
         assert done.returncode == 0, done.stderr
-        return done.stderr, killed.ends(tmp_path / name)
+        return done.stderr, killed.read_outcome(tmp_path / name)
 
     said, whole = train("whole")
     assert said == ""

@@ -19,7 +19,7 @@ from cnn_jax.layers.pool import TrainablePool, max_pool, mean_pool
 from cnn_jax.models.macs import count_macs, macs_by_layer, trace
 from cnn_jax.models.published import INCEPTION, ROWS, UNITS, Row
 from cnn_jax.models.receptive import receptive_fields
-from tests.started import ROOT, refused
+from tests.started import ROOT, read_refusal
 
 
 @pytest.mark.parametrize("model", dict.fromkeys(row.model for row in ROWS))
@@ -75,7 +75,7 @@ def test_the_page_marks_deviations_and_writes_what_it_shows(tmp_path):
     (neurons,) = (row for row in rows if (row["quantity"], row["where"]) == ("units", "conv1"))
     assert (neurons["value"], neurons["ours"], neurons["verdict"]) == ("253440", "290400", "named deviation")
     assert [line for line in done.stdout.splitlines() if line.startswith("~ units conv1 ")]
-    assert "did you mean alexnet" in refused("ledger", "--models=alexnt")
+    assert "did you mean alexnet" in read_refusal("ledger", "--models=alexnt")
 
 
 def test_a_layer_that_is_not_there_is_no_zero():

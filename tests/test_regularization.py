@@ -14,7 +14,7 @@ from cnn_jax.studies.regularization import verdicts
 from cnn_jax.studies.regularization.cells import cells, choose, counts_of, measured
 from cnn_jax.studies.regularization.methods import DISABLED, REGULARIZERS, config_fields, parse_methods, recognize
 from cnn_jax.train.record import Run
-from tests.started import refused
+from tests.started import read_refusal
 from tests.test_experiments import TINY, launch
 
 
@@ -149,7 +149,7 @@ def test_the_page_trains_measures_and_reports(digits_dir, tmp_path):
 
 def test_a_net_without_dropout_is_told_so_and_studied_without(digits_dir, tmp_path):
     flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--model=lenet5_full", "--seeds=0", "--noprogress"]
-    assert "lenet5_full has no model.dropout" in refused("regularization", *flags, "--methods=dropout")
+    assert "lenet5_full has no model.dropout" in read_refusal("regularization", *flags, "--methods=dropout")
     tiny = ["--methods=none", "--train_examples=40", "--set=steps=2", "--set=evaluations=1"]
     done = launch("regularization", *flags, *tiny)
     assert done.returncode == 0, done.stderr

@@ -9,13 +9,13 @@ import pytest
 from cnn_jax import evaluation
 from cnn_jax.data import stream
 from cnn_jax.data.crops import resize_short_side
-from tests.pictures import picture
+from tests.pictures import draw_picture
 
 
 @pytest.mark.parametrize(("width", "height"), [(60, 41), (41, 60), (28, 28), (90, 33)])
 def test_evaluation_pixels_are_those_of_the_crops_on_devices(width, height):
     """data.crops resizes in float on the device, by another implementation: they agree to one level of rounding."""
-    image = picture(np.random.default_rng(1), width, height)
+    image = draw_picture(np.random.default_rng(1), width, height)
     file = io.BytesIO()
     image.save(file, "png")
     ours = stream.Middle(24, 28)(file.getvalue(), "")
@@ -28,7 +28,7 @@ def test_evaluation_pixels_are_those_of_the_crops_on_devices(width, height):
 @pytest.mark.parametrize(("crops", "sides"), [(1, (28,)), (1, (28, 40)), (10, (28, 33)), (144, (28, 32, 37, 40))])
 def test_views_are_those_of_the_crops_on_devices(width, height, crops, sides):
     """To one level of rounding, and where squares of the rounded are resized again, to two."""
-    image = picture(np.random.default_rng(2), width, height)
+    image = draw_picture(np.random.default_rng(2), width, height)
     file = io.BytesIO()
     image.save(file, "png")
     shown = stream.Views(crops, 24, sides)
