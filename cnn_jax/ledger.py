@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from cnn_jax import models
 from cnn_jax.models.macs import Trace, macs_by_layer, trace
 from cnn_jax.models.published import UNITS, Row
-from cnn_jax.models.receptive import receptive_fields
+from cnn_jax.models.receptive_fields import receptive_fields
 
 EQUAL, ROUNDED, DEVIATION, DIFFERS = "equal", "equal as printed", "named deviation", "DIFFERS"
 CHANNELS = {"lenet5": 1, "lenet5_full": 1}
@@ -58,9 +58,9 @@ def compute_quantity(row: Row) -> str:
     traced = trace_network(row.model, tuple(row.settings.items()))
     match row.quantity:
         case "shape":
-            return format_sizes(endpoint_shapes(traced)[row.where])
+            return "x".join(map(str, endpoint_shapes(traced)[row.where]))
         case "kernel":
-            return format_sizes(traced.variables["params"][row.where]["kernel"].shape)
+            return "x".join(map(str, traced.variables["params"][row.where]["kernel"].shape))
         case "parameters" | "weights":
             return str(count_parameters(traced, row.where or "*", ("kernel",) if row.quantity == "weights" else ()))
         case "macs":
@@ -89,10 +89,6 @@ def select(by_name: dict[str, Any], pattern: str) -> list[Any]:
     if not values:
         raise KeyError(f"no {pattern} among {', '.join(by_name)}")
     return values
-
-
-def format_sizes(sizes: Iterable[int]) -> str:
-    return "x".join(map(str, sizes))
 
 
 def endpoint_shapes(traced: Trace) -> dict[str, tuple[int, ...]]:

@@ -11,12 +11,13 @@ Time it on a machine that does nothing else. Here: experiments/results/benchmark
 import json
 
 from absl import flags
+from tqdm import tqdm
 
 from cnn_jax import models
 from cnn_jax.benchmark import convolutions, growth
 from cnn_jax.benchmark import measure as measuring
 from cnn_jax.benchmark.ours import make_config
-from cnn_jax.benchmark.turns import Workload, cpu_threads
+from cnn_jax.benchmark.turns import Workload, cpu_threads, require_peer
 from cnn_jax.train.record import require_writable
 from experiments.flags import launcher, network
 
@@ -37,15 +38,17 @@ def main() -> None:
     if FLAGS.convolutions:
         print(convolutions.measure_table(FLAGS.batch_size, FLAGS.steps))
         return
-    measuring.require_peer(FLAGS.peer)
+    require_peer(FLAGS.peer, "benchmark")
     workdir = require_writable(launcher.path(FLAGS.workdir))
     sizes = (FLAGS.batch_size, FLAGS.image_size, FLAGS.width, FLAGS.dtype, cpu_threads())
     workloads = [Workload(name, *sizes, FLAGS.parallel, FLAGS.devices, tuple(FLAGS.set)) for name in FLAGS.models]
     for workload in workloads:
         models.build(workload.model)
         make_config(workload)
-    profile = FLAGS.profile and launcher.path(FLAGS.profile)
-    measured = measuring.measure_all(workloads, FLAGS.peer, FLAGS.steps, profile, FLAGS.progress)
+    measured = []
+    for workload in tqdm(workloads, unit="model", disable=not FLAGS.progress):
+        profile = FLAGS.profile and str(launcher.path(FLAGS.profile) / workload.model)
+        measured.append(measuring.measure(workload, FLAGS.peer, FLAGS.steps, profile))
     title = measuring.title(workloads[0])
     print("\n".join([title, measuring.format_table(measured), *growth.write(measured, workdir, title)]))
     for m in measured:

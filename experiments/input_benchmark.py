@@ -13,7 +13,7 @@ import sys
 from absl import flags
 
 from cnn_jax.benchmark import input as loading
-from cnn_jax.benchmark.turns import InputWorkload
+from cnn_jax.benchmark.turns import InputWorkload, require_peer
 from cnn_jax.config import ConfigError
 from cnn_jax.data import load
 from cnn_jax.data.sources import folder as encoded
@@ -39,7 +39,7 @@ flags.DEFINE_string("workdir", "runs/input_benchmark", "Where the table goes.")
 
 
 def main() -> None:
-    loading.require_peer(FLAGS.peer)
+    require_peer(FLAGS.peer, "input_benchmark", ("torch", "torchvision"))
     folder = encoded.find(FLAGS.dataset, tfds.data_folder(FLAGS.data_dir))
     if folder is None or not set(FLAGS.pixels) <= {"uint8", "normalized"}:
         raise ConfigError(

@@ -9,8 +9,8 @@ import pytest
 
 from cnn_jax import models
 from cnn_jax.benchmark import convolutions, growth
-from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, format_table, measure, require_peer
-from cnn_jax.benchmark.turns import BenchmarkError, SideProcess, Workload, time_alternately
+from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, format_table, measure
+from cnn_jax.benchmark.turns import BenchmarkError, SideProcess, Workload, require_peer, time_alternately
 from cnn_jax.models.macs import count_macs
 from tests import started
 from tests.started import read_refusal
@@ -150,8 +150,8 @@ def test_the_page_writes_its_table(tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
 def test_a_missing_peer_is_one_line():
-    with pytest.raises(BenchmarkError, match="PyTorch is not installed; EXTRAS=bench"):
-        require_peer("torch")
+    with pytest.raises(BenchmarkError, match="--peer=torch wants torch: EXTRAS=bench"):
+        require_peer("torch", "benchmark")
 
 
 def test_convolution_shapes_are_timed():

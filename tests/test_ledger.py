@@ -18,7 +18,7 @@ from cnn_jax.layers.geometry import receptive_field
 from cnn_jax.layers.pool import TrainablePool, max_pool, mean_pool
 from cnn_jax.models.macs import count_macs, macs_by_layer, trace
 from cnn_jax.models.published import INCEPTION, ROWS, UNITS, Row
-from cnn_jax.models.receptive import receptive_fields
+from cnn_jax.models.receptive_fields import receptive_fields
 from tests.started import ROOT, read_refusal
 
 

@@ -4,25 +4,15 @@ import contextlib
 import platform
 from collections.abc import Sequence
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from cnn_jax.benchmark.turns import BenchmarkError, InputWorkload, SideProcess, cpu_threads, time_alternately
+from cnn_jax.benchmark.turns import InputWorkload, SideProcess, cpu_threads, time_alternately
 from cnn_jax.train import record
 
 OURS, PEERS = "cnn_jax.benchmark.input_ours", {"torch": "cnn_jax.benchmark.input_torch"}
-
-
-def require_peer(peer: str | None) -> None:
-    """Raises BenchmarkError where the peer is not installed."""
-    missing = [name for name in ("torch", "torchvision") if peer and find_spec(name) is None]
-    if missing:
-        raise BenchmarkError(
-            f"--peer={peer} wants {' and '.join(missing)}: EXTRAS=bench ./launch.sh input_benchmark installs it"
-        )
 
 
 def measure(

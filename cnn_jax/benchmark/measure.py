@@ -1,14 +1,10 @@
 """One model measured: our step and a peer's in alternation, start-up with cold and warm caches, memory, work done."""
 
-import importlib.util
 import platform
 import tempfile
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from cnn_jax.benchmark.turns import BenchmarkError, SideProcess, Workload, time_alternately
 
@@ -50,22 +46,6 @@ class Measurement(NamedTuple):
     peak_share: float
     facts: dict[str, Any]
     peer: dict[str, Any] | None
-
-
-def require_peer(peer: str | None) -> None:
-    """Raises BenchmarkError where the peer's framework is not installed."""
-    if peer == "torch" and importlib.util.find_spec("torch") is None:
-        raise BenchmarkError(
-            "--peer=torch: PyTorch is not installed; EXTRAS=bench ./launch.sh benchmark ... installs it"
-        )
-
-
-def measure_all(
-    workloads: Sequence[Workload], peer: str | None, steps: int, profile: Path | None, progress: bool
-) -> list[Measurement]:
-    """One after another, with a bar; the traces go to a folder a model below `profile`."""
-    bar = tqdm(workloads, unit="model", disable=not progress)
-    return [measure(load, peer, steps, str(profile / load.model) if profile else None) for load in bar]
 
 
 def title(workload: Workload) -> str:

@@ -10,8 +10,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,15 @@ class InputWorkload:
     workers: int
     pixels: str = "uint8"
     started: float = 0.0
+
+
+def require_peer(peer: str | None, page: str, packages: Sequence[str] = ("torch",)) -> None:
+    """Raises BenchmarkError where there is to be a peer and packages of it are not installed."""
+    missing = [name for name in packages if peer and find_spec(name) is None]
+    if missing:
+        raise BenchmarkError(
+            f"--peer={peer} wants {' and '.join(missing)}: EXTRAS=bench ./launch.sh {page} ... installs it"
+        )
 
 
 def cpu_threads() -> int:

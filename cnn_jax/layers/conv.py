@@ -252,9 +252,10 @@ def partition_batch(name: str, shape: tuple[int, ...], stride: int, padding: int
 
         return mesh, with_sum, sharding(result[0]), tuple(map(sharding, arguments))
 
-    def infer(mesh: Any, argument_shapes: Any, result_shape: Any) -> Any:
-        return partition(mesh, argument_shapes, result_shape)[2]
-
     function = custom_partitioning(local)
-    function.def_partition(partition=partition, infer_sharding_from_operands=infer, sharding_rule=SHARDING_RULES[name])
+    function.def_partition(
+        partition=partition,
+        infer_sharding_from_operands=lambda *shapes: partition(*shapes)[2],
+        sharding_rule=SHARDING_RULES[name],
+    )
     return function

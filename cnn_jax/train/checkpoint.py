@@ -79,7 +79,11 @@ class Checkpoints:
         if step in self.manager.all_steps():
             return
         state = jax.device_get(state)
-        self._require_space(step, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD_BYTES)
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD_BYTES
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:  # before Orbax begins, which on a disk that is full leaves a folder half-written
+            missing = f"{needed / 2**20:.1f} MiB are needed and {free / 2**20:.1f} are free"
+            raise self._write_error(step, f"{os.strerror(errno.ENOSPC)}, {missing}")
         meta = {"config": self.config, "digest": digest(state), "variables": digest(state.variables)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         try:
@@ -87,15 +91,6 @@ class Checkpoints:
                 self.manager.save(step, args=items)
         except Exception as error:  # whatever Orbax and its file formats raise where they cannot write
             raise self._write_error(step, system_error(error) or first_line(error)) from error
-
-    def _require_space(self, step: int, needed: int) -> None:
-        # Before Orbax begins, which on a disk that is full leaves a folder half-written.
-        free = shutil.disk_usage(self.folder).free
-        if free < needed:
-            raise self._write_error(
-                step,
-                f"{os.strerror(errno.ENOSPC)}, {needed / 2**20:.1f} MiB are needed and {free / 2**20:.1f} are free",
-            )
 
     def _write_error(self, step: int, reason: str) -> RecordError:
         return RecordError(

@@ -11,7 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from cnn_jax.train import record
-from cnn_jax.train.checkpoint import digest, silence_orbax
+from cnn_jax.train.checkpoint import digest, first_line, silence_orbax
 
 METADATA_FILE = "converted.json"
 
@@ -94,5 +94,4 @@ def read_tree(path: Path, target: Any = None) -> Any:
             target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
             return checkpointer.restore(path.absolute(), target)
     except Exception as error:  # whatever Orbax and its file formats raise on damaged files
-        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise record.RecordError(f"{path} cannot be read: {reason}") from error
+        raise record.RecordError(f"{path} cannot be read: {first_line(error)}") from error

@@ -67,10 +67,12 @@ def parse_methods(names: Sequence[str], strengths: Sequence[str]) -> list[tuple[
     """
     if not names:
         raise ConfigError("--methods is empty")
+    for name in (*names, *(text.partition("=")[0] for text in strengths)):
+        if name not in REGULARIZERS:
+            raise ConfigError(f"unknown method {name!r}; {near(name, REGULARIZERS)}")
     overrides = {}
     for text in strengths:
         name, _, numbers = text.partition("=")
-        require_method(name)
         if name not in names:
             raise ConfigError(f"--strengths={text}: {name} is not among the methods, {', '.join(names)}")
         try:
@@ -83,15 +85,8 @@ def parse_methods(names: Sequence[str], strengths: Sequence[str]) -> list[tuple[
             raise ConfigError(f"--strengths={text}: write it as l1=1e-5,1e-4")
     cells: list[tuple[str, float | None]] = []
     for name in names:
-        require_method(name)
         cells += [(name, strength) for strength in overrides.get(name, REGULARIZERS[name].strengths)] or [(name, None)]
     return cells
-
-
-def require_method(name: str) -> None:
-    """Raises ConfigError on an unknown method."""
-    if name not in REGULARIZERS:
-        raise ConfigError(f"unknown method {name!r}; {near(name, REGULARIZERS)}")
 
 
 def recognize(config: dict[str, Any]) -> tuple[str, float | None]:
