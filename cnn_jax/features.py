@@ -1,6 +1,6 @@
 """What a network sees: its first filters, its maps of an image, and the patches that excite a unit most.
 
-Images are uint8 (N, H, W, C); `look` makes of them what the network is shown, float32 (N, H', W', C).
+Images are uint8 (N, H, W, C); `preprocess` makes of them what the network is shown, float32 (N, H', W', C).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +18,10 @@ from cnn_jax.config import ConfigError
 from cnn_jax.data.batches import evaluation_indices
 from cnn_jax.report.plots import STYLE
 
-FIRST = ("conv1", "conv1_1", "C1")
+FIRST_CONVOLUTIONS = ("conv1", "conv1_1", "C1")
 """What the papers call their first convolution."""
 
-Look = Callable[[Any], jax.Array]
+Preprocess = Callable[[Any], jax.Array]
 
 
 class Patch(NamedTuple):
@@ -37,7 +37,7 @@ class Patch(NamedTuple):
 
 def first_filters(params: Mapping[str, Any]) -> np.ndarray:
     """The kernel of the first convolution, (f, f, C, D)."""
-    (name,) = set(FIRST) & set(params)
+    (name,) = set(FIRST_CONVOLUTIONS) & set(params)
     (kernel,) = (
         leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(params[name])
@@ -46,13 +46,13 @@ def first_filters(params: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(kernel)
 
 
-def maps(model: nn.Module, variables: Any, look: Look, image: np.ndarray) -> dict[str, np.ndarray]:
+def compute_maps(model: nn.Module, variables: Any, preprocess: Preprocess, image: np.ndarray) -> dict[str, np.ndarray]:
     """Every endpoint for one image, in the network's order: name -> (H', W', C') or (C',)."""
     order: list[str] = []
 
     @jax.jit
     def endpoints(image: jax.Array) -> Any:
-        ends = model.apply(variables, look(image), train=False)[1]
+        ends = model.apply(variables, preprocess(image), train=False)[1]
         order[:] = ends  # jit gives a dict back in the order of its keys; the trace has the network's
         return ends
 
@@ -60,7 +60,7 @@ def maps(model: nn.Module, variables: Any, look: Look, image: np.ndarray) -> dic
     return {name: np.asarray(ends[name][0]) for name in order}
 
 
-def units(texts: Sequence[str]) -> list[tuple[str, int]]:
+def parse_units(texts: Sequence[str]) -> list[tuple[str, int]]:
     """`[("conv5", 3)]` of `["conv5:3"]`; raises ConfigError."""
     pairs = [text.rpartition(":") for text in texts]
     for endpoint, _, channel in pairs:
@@ -69,16 +69,16 @@ def units(texts: Sequence[str]) -> list[tuple[str, int]]:
     return [(endpoint, int(channel)) for endpoint, _, channel in pairs]
 
 
-def first_units(maps: Mapping[str, np.ndarray], count: int = 8) -> list[tuple[str, int]]:
+def default_units(maps: Mapping[str, np.ndarray], count: int = 8) -> list[tuple[str, int]]:
     """The first `count` of the last endpoint that is a map."""
     last = [name for name, endpoint in maps.items() if endpoint.ndim == 3 and endpoint.shape[0] > 1][-1]
     return [(last, channel) for channel in range(min(count, maps[last].shape[-1]))]
 
 
-def exciting(
+def find_patches(
     model: nn.Module,
     variables: Any,
-    look: Look,
+    preprocess: Preprocess,
     images: np.ndarray,
     units: Sequence[tuple[str, int]],
     count: int = 9,
@@ -91,7 +91,7 @@ def exciting(
 
     Raises ConfigError on an unknown endpoint or channel.
     """
-    shapes = jax.eval_shape(lambda: model.apply(variables, look(jnp.asarray(images[:1])))[1])
+    shapes = jax.eval_shape(lambda: model.apply(variables, preprocess(jnp.asarray(images[:1])))[1])
     for endpoint, channel in units:
         if endpoint not in shapes:
             raise ConfigError(f"no endpoint {endpoint!r}; choose from {', '.join(shapes)}")
@@ -100,7 +100,7 @@ def exciting(
 
     @jax.jit
     def strongest(batch: jax.Array) -> jax.Array:
-        endpoints = model.apply(variables, look(batch), train=False)[1]
+        endpoints = model.apply(variables, preprocess(batch), train=False)[1]
         return jnp.stack([endpoints[name][..., channel].reshape(len(batch), -1).max(1) for name, channel in units], 1)
 
     @jax.jit
@@ -109,7 +109,7 @@ def exciting(
             endpoints = model.apply(variables, seen, train=False)[1]
             return jnp.stack([endpoints[name][..., channel].max() for name, channel in units])[unit]
 
-        return jnp.abs(jax.grad(activation)(look(image[None]))[0]).max(axis=-1) > 0  # (H, W)
+        return jnp.abs(jax.grad(activation)(preprocess(image[None]))[0]).max(axis=-1) > 0  # (H, W)
 
     batches = [(strongest(images[indices]), mask) for indices, mask in evaluation_indices(len(images), batch_size)]
     activations = np.concatenate([np.asarray(values)[mask] for values, mask in batches])  # (N, units)
@@ -133,26 +133,26 @@ def draw_filters(kernel: np.ndarray, title: str) -> Figure:
     rows = -(-len(filters) // columns)
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(0.45 * columns, 0.45 * rows + 0.3), layout="constrained")
-        for axes, one in zip(_grid(page, rows, columns), filters, strict=False):
-            show(axes, picture(one))
+        for axes, one in zip(_make_grid(page, rows, columns), filters, strict=False):
+            draw_image(axes, to_unit_range(one))
         page.suptitle(title, fontsize=8)
     return page
 
 
-def picture(shown: np.ndarray) -> np.ndarray:
+def to_unit_range(image: np.ndarray) -> np.ndarray:
     """What a network is shown, (H, W, C), scaled to [0, 1] for the eye."""
-    return (shown - shown.min()) / max(float(np.ptp(shown)), 1e-12)
+    return (image - image.min()) / max(float(np.ptp(image)), 1e-12)
 
 
 def draw_maps(endpoints: Mapping[str, np.ndarray], image: np.ndarray, count: int, title: str) -> Figure:
     """The image, then a row an endpoint: its first `count` maps, each scaled to its own range, or its units as bars.
 
-    `image` is (H, W, C) in [0, 1], as `picture` makes it.
+    `image` is (H, W, C) in [0, 1], as `to_unit_range` makes it.
     """
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(0.8 * count, 0.8 * (len(endpoints) + 1)), layout="constrained")
         grid = page.add_gridspec(len(endpoints) + 1, count)
-        show(page.add_subplot(grid[0, 0]), image)
+        draw_image(page.add_subplot(grid[0, 0]), image)
         for row, (name, endpoint) in enumerate(endpoints.items(), start=1):
             if endpoint.ndim == 1:
                 first = page.add_subplot(grid[row, :])
@@ -161,7 +161,7 @@ def draw_maps(endpoints: Mapping[str, np.ndarray], image: np.ndarray, count: int
             else:
                 cells = [page.add_subplot(grid[row, column]) for column in range(min(count, endpoint.shape[-1]))]
                 for axes, one in zip(cells, endpoint.transpose(2, 0, 1), strict=False):
-                    show(axes, picture(one[..., None]))
+                    draw_image(axes, to_unit_range(one[..., None]))
                 first = cells[0]
             first.set_title(f"{name} {'x'.join(map(str, endpoint.shape))}", loc="left", fontsize=6)
         page.suptitle(title, fontsize=8)
@@ -171,16 +171,16 @@ def draw_maps(endpoints: Mapping[str, np.ndarray], image: np.ndarray, count: int
 def draw_patches(
     patches: Mapping[tuple[str, int], Sequence[Patch]], images: Mapping[int, np.ndarray], title: str
 ) -> Figure:
-    """A row a unit: its patches, the strongest first, with its activation; `images` by number, from `picture`."""
-    columns = max([len(found) for found in patches.values()] + [1])
+    """A row a unit: its patches, the strongest first, with its activation; `images` by number, from `to_unit_range`."""
+    columns = max([len(unit_patches) for unit_patches in patches.values()] + [1])
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(0.8 * columns + 0.6, 0.95 * len(patches) + 0.3), layout="constrained")
-        cells = _grid(page, len(patches), columns)
-        for row, ((endpoint, channel), found) in enumerate(patches.items()):
-            note = "" if found else ": no image excites it"
+        cells = _make_grid(page, len(patches), columns)
+        for row, ((endpoint, channel), unit_patches) in enumerate(patches.items()):
+            note = "" if unit_patches else ": no image excites it"
             cells[row * columns].set_title(f"{endpoint}:{channel}{note}", loc="left", fontsize=6)
-            for axes, patch in zip(cells[row * columns :], found, strict=False):
-                show(axes, images[patch.image][patch.top : patch.bottom, patch.left : patch.right])
+            for axes, patch in zip(cells[row * columns :], unit_patches, strict=False):
+                draw_image(axes, images[patch.image][patch.top : patch.bottom, patch.left : patch.right])
                 axes.text(
                     0.5, -0.02, f"{patch.activation:.3g}", transform=axes.transAxes, ha="center", va="top", size=5
                 )
@@ -188,13 +188,13 @@ def draw_patches(
     return page
 
 
-def show(axes: Axes, picture: np.ndarray) -> None:
+def draw_image(axes: Axes, picture: np.ndarray) -> None:
     """(H, W, C) in [0, 1]: colour of three channels, else the first in grey."""
     axes.axis("off")
     axes.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
 
 
-def _grid(page: Figure, rows: int, columns: int) -> list[Axes]:
+def _make_grid(page: Figure, rows: int, columns: int) -> list[Axes]:
     cells = page.subplots(rows, columns, squeeze=False).ravel().tolist()
     for axes in cells:
         axes.axis("off")

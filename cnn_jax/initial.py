@@ -12,62 +12,62 @@ from cnn_jax import models
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.train import variables as stored
-from cnn_jax.weights import misfits
+from cnn_jax.weights import describe_mismatch
 
 STRUCTURE = ("width", "shortcut_option", "zero_channels", "stride_in", "output")
 """Settings without which the variables do not mean what they did."""
 
 
-def adopt(config: Config, image_size: int) -> Config:
+def inherit_settings(config: Config, image_size: int) -> Config:
     """The config with what it leaves open of the network and the standardisation taken from `init_from`; the stem where
     images of `image_size` pixels are large enough for it.
 
     Raises ConfigError where it says otherwise, RecordError where there is nothing to begin with.
     """
     _, about = stored.load(Path(config.init_from))
-    theirs = about["model"]
-    if theirs["name"] != config.model.name:
-        raise ConfigError(f"--init_from={config.init_from} is a {theirs['name']}, not a {config.model.name}")
-    taken = {}
+    saved = about["model"]
+    if saved["name"] != config.model.name:
+        raise ConfigError(f"--init_from={config.init_from} is a {saved['name']}, not a {config.model.name}")
+    inherited = {}
     for name in (*STRUCTURE, "stem"):
-        value, own = theirs.get(name), getattr(config.model, name)
-        if own is None and (name != "stem" or models.fits(theirs["name"], value, image_size)):
-            taken[name] = value
-        elif name in STRUCTURE and value is not None and own != value:
+        value, current = saved.get(name), getattr(config.model, name)
+        if current is None and (name != "stem" or models.stem_fits(saved["name"], value, image_size)):
+            inherited[name] = value
+        elif name in STRUCTURE and value is not None and current != value:
             raise ConfigError(
-                f"model.{name}={own}: --init_from={config.init_from} has {value}; give --set=model.{name}={value}"
+                f"model.{name}={current}: --init_from={config.init_from} has {value}; give --set=model.{name}={value}"
             )
     data, preprocess = config.data, about["preprocess"]
     if not (data.mean or data.std):
         data = replace(data, mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"]))
     if config.init_digest not in ("", about["digest"]):
         raise ConfigError(f"--init_from={config.init_from}: its variables are not those this config began with")
-    return replace(config, model=replace(config.model, **taken), data=data, init_digest=about["digest"])
+    return replace(config, model=replace(config.model, **inherited), data=data, init_digest=about["digest"])
 
 
-def put_in(drawn: dict[str, Any], folder: str, digest: str, num_classes: int) -> dict[str, Any]:
+def load_variables(variables: dict[str, Any], folder: str, digest: str, num_classes: int) -> dict[str, Any]:
     """The variables of `folder` in place of the drawn ones; the layers that tell the classes apart stay drawn where
     their number differs.
 
     Raises ConfigError where the two do not fit, naming all that does not, or where the folder has changed.
     """
-    given, about = stored.load(Path(folder))
+    loaded, about = stored.load(Path(folder))
     if digest and about["digest"] != digest:
         raise ConfigError(f"--init_from={folder}: its variables are not those this config began with")
-    old, new = (traverse_util.flatten_dict(tree, sep="/") for tree in (unstack_blocks(given), drawn))
+    old, new = (traverse_util.flatten_dict(tree, sep="/") for tree in (unstack_blocks(loaded), variables))
     differ = {name for name in old.keys() & new.keys() if old[name].shape != new[name].shape}
     heads = {name for name in differ if (*old[name].shape[:-1], num_classes) == new[name].shape}
     wanted = {name: leaf.shape for name, leaf in new.items() if name not in heads}
-    wrong = misfits({name: leaf for name, leaf in old.items() if name not in heads}, wanted)
+    wrong = describe_mismatch({name: leaf for name, leaf in old.items() if name not in heads}, wanted)
     if wrong:
         raise ConfigError(f"--init_from={folder} does not fit: {wrong}")
     if heads:
-        tell(f"{folder} has other classes: drawn anew for {num_classes} are {', '.join(sorted(heads))}")
-    taken = {name: np.asarray(new[name] if name in heads else old[name]) for name in new}
-    return traverse_util.unflatten_dict(taken, sep="/")
+        print_once(f"{folder} has other classes: drawn anew for {num_classes} are {', '.join(sorted(heads))}")
+    merged = {name: np.asarray(new[name] if name in heads else old[name]) for name in new}
+    return traverse_util.unflatten_dict(merged, sep="/")
 
 
 @functools.cache
-def tell(line: str) -> None:
+def print_once(line: str) -> None:
     """Prints the line once, however many runs begin so."""
     print(line, flush=True)

@@ -12,7 +12,7 @@ from flax.traverse_util import flatten_dict
 from cnn_jax import models
 from cnn_jax.models.macs import Trace, macs_by_layer, trace
 from cnn_jax.models.published import UNITS, Row
-from cnn_jax.models.receptive import receptive_fields
+from cnn_jax.models.receptive_fields import receptive_fields
 
 EQUAL, ROUNDED, DEVIATION, DIFFERS = "equal", "equal as printed", "named deviation", "DIFFERS"
 CHANNELS = {"lenet5": 1, "lenet5_full": 1}
@@ -27,10 +27,10 @@ class Entry(NamedTuple):
     verdict: str
 
 
-def entries(rows: Iterable[Row]) -> Iterator[Entry]:
+def make_entries(rows: Iterable[Row]) -> Iterator[Entry]:
     """The rows with ours, one after another; a network is traced once for all of its rows."""
     for row in rows:
-        ours = compute(row)
+        ours = compute_quantity(row)
         yield Entry(row, ours, judge(row, ours))
 
 
@@ -49,50 +49,46 @@ def judge(row: Row, ours: str) -> str:
     return DEVIATION if not same and row.deviation and ours == row.ours else DIFFERS
 
 
-def compute(row: Row) -> str:
+def compute_quantity(row: Row) -> str:
     """Ours of what a row prints, exact: a whole number, or sizes with "x" between them.
 
     Raises:
       KeyError: the network has no such layer or endpoint.
     """
-    traced = traced_network(row.model, tuple(row.settings.items()))
+    traced = trace_network(row.model, tuple(row.settings.items()))
     match row.quantity:
         case "shape":
-            return by_x(endpoint_shapes(traced)[row.where])
+            return "x".join(map(str, endpoint_shapes(traced)[row.where]))
         case "kernel":
-            return by_x(traced.variables["params"][row.where]["kernel"].shape)
+            return "x".join(map(str, traced.variables["params"][row.where]["kernel"].shape))
         case "parameters" | "weights":
-            return str(parameters(traced, row.where or "*", ("kernel",) if row.quantity == "weights" else ()))
+            return str(count_parameters(traced, row.where or "*", ("kernel",) if row.quantity == "weights" else ()))
         case "macs":
-            return str(sum(of(macs_by_layer(traced), row.where or "*")))
+            return str(sum(select(macs_by_layer(traced), row.where or "*")))
         case "units":
             shapes = {name: endpoint_shapes(traced)[name] for name in traced.variables["params"]}
-            return str(sum(map(math.prod, of(shapes, row.where or "*"))))
+            return str(sum(map(math.prod, select(shapes, row.where or "*"))))
         case "connections":
-            return str(sum(of(connections(traced), row.where or "*")))
+            return str(sum(select(count_connections(traced), row.where or "*")))
         case "layers":
             return str(receptive_fields(traced)["logits"].layers)
         case "receptive field":
-            return str(seen(traced, row.where))
+            return str(field_size(traced, row.where))
     raise KeyError(row.quantity)
 
 
 @functools.cache
-def traced_network(name: str, settings: tuple[tuple[str, Any], ...]) -> Trace:
+def trace_network(name: str, settings: tuple[tuple[str, Any], ...]) -> Trace:
     network: Any = models.build(name, **dict(settings))
     return trace(network, (network.image_size, network.image_size, CHANNELS.get(name, 3)))
 
 
-def of(by_name: dict[str, Any], pattern: str) -> list[Any]:
+def select(by_name: dict[str, Any], pattern: str) -> list[Any]:
     """The values of the names that a pattern such as conv* matches; KeyError where it matches none."""
-    found = [value for name, value in by_name.items() if fnmatchcase(name, pattern)]
-    if not found:
+    values = [value for name, value in by_name.items() if fnmatchcase(name, pattern)]
+    if not values:
         raise KeyError(f"no {pattern} among {', '.join(by_name)}")
-    return found
-
-
-def by_x(sizes: Iterable[int]) -> str:
-    return "x".join(map(str, sizes))
+    return values
 
 
 def endpoint_shapes(traced: Trace) -> dict[str, tuple[int, ...]]:
@@ -100,16 +96,16 @@ def endpoint_shapes(traced: Trace) -> dict[str, tuple[int, ...]]:
     return {name: endpoint.shape[1:] for name, endpoint in traced.results[1].items()}
 
 
-def parameters(traced: Trace, pattern: str, kinds: tuple[str, ...] = ()) -> int:
+def count_parameters(traced: Trace, pattern: str, kinds: tuple[str, ...] = ()) -> int:
     """Trained numbers of the layers whose names match; of the kinds named, such as kernel, or of all."""
     by_layer: dict[str, int] = {}
     for path, leaf in flatten_dict(traced.variables["params"]).items():
         if not kinds or path[-1] in kinds:
             by_layer[path[0]] = by_layer.get(path[0], 0) + math.prod(leaf.shape)
-    return sum(of(by_layer, pattern))
+    return sum(select(by_layer, pattern))
 
 
-def connections(traced: Trace) -> dict[str, int]:
+def count_connections(traced: Trace) -> dict[str, int]:
     """LeCun's count, by endpoint: the inputs of each unit, and one more for its bias, over all units of the layer.
 
     A layer's weights are each used once at each position; a subsampling unit has the inputs of its window, which no
@@ -122,14 +118,14 @@ def connections(traced: Trace) -> dict[str, int]:
         if "coefficient" in weights:
             counts[name] = before + units
         elif weights:
-            counts[name] = parameters(traced, name) * units // shapes[name][-1]
+            counts[name] = count_parameters(traced, name) * units // shapes[name][-1]
         else:
             counts[name] = before * units
         before = units
     return counts
 
 
-def seen(traced: Trace, where: str) -> int:
+def field_size(traced: Trace, where: str) -> int:
     """Pixels a side that one unit of an endpoint sees, of the image or, as pool4..conv5_3, of an endpoint before it."""
     fields = receptive_fields(traced)
     start, _, end = where.rpartition("..")

@@ -54,7 +54,7 @@ def timed(configs: Sequence[Config], workdir: Path, settings: Settings) -> str:
         if settings.progress:
             print(f"[{number}/{len(cells)}] compiling and timing {said[config]}", file=sys.stderr, flush=True)
         task, dataset = prepare(config, settings)
-        cost = timing.measure(task, config, dataset, settings.layout)
+        cost = timing.measure_cost(task, config, dataset, settings.layout)
         finished = sum((folder / "result.json").exists() for folder in members)
         left = len(members) - finished
         # Runs of one cell share what is compiled, unless each seed has data of its own.

@@ -148,7 +148,7 @@ PRESETS = {
 }
 
 # The recipe of a model on a data set, where none is named: the first that fits both.
-FITTING = (
+RECIPES = (
     (r"alexnet.*", r"imagenet2012", "alexnet_imagenet"),
     (r"vgg.*", r"imagenet2012", "vgg_imagenet"),
     (r"squeezenet.*", r"imagenet2012", "squeezenet_imagenet"),
@@ -177,7 +177,7 @@ def get(name: str, dataset: str | None = None, model: str = "resnet20") -> Confi
     """The preset, for `model` on `dataset`; `auto` is their own recipe. Raises ConfigError on an unknown name."""
     if name == "auto":
         base = (dataset or "").partition(":")[0]
-        name = next(preset for net, data, preset in FITTING if re.fullmatch(net, model) and re.fullmatch(data, base))
+        name = next(preset for net, data, preset in RECIPES if re.fullmatch(net, model) and re.fullmatch(data, base))
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}; {near(name, PRESETS)}")
     preset = PRESETS[name]
@@ -186,7 +186,7 @@ def get(name: str, dataset: str | None = None, model: str = "resnet20") -> Confi
     )
 
 
-def with_warmup(config: Config, cifar_depth: int | None) -> Config:
+def add_warmup(config: Config, cifar_depth: int | None) -> Config:
     """The paper's warm-up for depth 110 and deeper: 400 of the 64k steps at 0.01 (He et al. 2016, 4.2)."""
     if cifar_depth is None or cifar_depth < 110:
         return config

@@ -50,7 +50,7 @@ def resolve(config: Config, layout: Layout, dataset: Dataset) -> Config:
     config = tasks.complete(config, dataset)
     if config.model.bn_group == "device":
         config = config_lib.change(config, "model.bn_group", max(1, config.batch_size // len(layout.devices)))
-    devices.check(config, layout)
+    devices.check_batch(config, layout)
     return config_lib.check(config)
 
 
@@ -106,9 +106,9 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
       Stopped: a signal arrived; the run at hand is saved.
       RecordError: the workdir cannot be written.
     """
-    processes.from_leader(lambda: str(record.require_writable(workdir)))
+    processes.run_on_leader(lambda: str(record.require_writable(workdir)))
     runs, said = folders(configs, workdir), labels(configs)
-    results = processes.from_leader(lambda: [record.read_json(folder / "result.json") for folder in runs])
+    results = processes.run_on_leader(lambda: [record.read_json(folder / "result.json") for folder in runs])
     outcomes, todo = [], {}
     for (folder, config), result in zip(runs.items(), results, strict=True):
         if result is None:

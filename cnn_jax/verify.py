@@ -186,7 +186,7 @@ def checkpoint(folder: Path, step: int, like: TrainState) -> TrainState:
         raise RecordError(
             f"{folder} keeps no checkpoint of step {step}; it keeps {', '.join(map(str, kept)) or 'none'}"
         )
-    state = variables.read(folder / "checkpoints" / str(step) / "state", like)
+    state = variables.read_tree(folder / "checkpoints" / str(step) / "state", like)
     if digest(state) != kept[step]:
         raise RecordError(f"{folder / 'checkpoints' / str(step)} is damaged; verify from the beginning, --from=0")
     return state

@@ -11,12 +11,13 @@ Time it on a machine that does nothing else. Here: experiments/results/benchmark
 import json
 
 from absl import flags
+from tqdm import tqdm
 
 from cnn_jax import models
 from cnn_jax.benchmark import convolutions, growth
 from cnn_jax.benchmark import measure as measuring
-from cnn_jax.benchmark.ours import configure
-from cnn_jax.benchmark.turns import Workload, cpu_threads
+from cnn_jax.benchmark.ours import make_config
+from cnn_jax.benchmark.turns import Workload, cpu_threads, require_peer
 from cnn_jax.train.record import require_writable
 from experiments.flags import launcher, network
 
@@ -35,19 +36,21 @@ flags.DEFINE_string("workdir", "runs/benchmark", "Where the table and the figure
 
 def main() -> None:
     if FLAGS.convolutions:
-        print(convolutions.table(FLAGS.batch_size, FLAGS.steps))
+        print(convolutions.measure_table(FLAGS.batch_size, FLAGS.steps))
         return
-    measuring.require_peer(FLAGS.peer)
+    require_peer(FLAGS.peer, "benchmark")
     workdir = require_writable(launcher.path(FLAGS.workdir))
     sizes = (FLAGS.batch_size, FLAGS.image_size, FLAGS.width, FLAGS.dtype, cpu_threads())
     workloads = [Workload(name, *sizes, FLAGS.parallel, FLAGS.devices, tuple(FLAGS.set)) for name in FLAGS.models]
     for workload in workloads:
         models.build(workload.model)
-        configure(workload)
-    profile = FLAGS.profile and launcher.path(FLAGS.profile)
-    measured = measuring.measure_all(workloads, FLAGS.peer, FLAGS.steps, profile, FLAGS.progress)
+        make_config(workload)
+    measured = []
+    for workload in tqdm(workloads, unit="model", disable=not FLAGS.progress):
+        profile = FLAGS.profile and str(launcher.path(FLAGS.profile) / workload.model)
+        measured.append(measuring.measure(workload, FLAGS.peer, FLAGS.steps, profile))
     title = measuring.title(workloads[0])
-    print("\n".join([title, measuring.table(measured), *growth.write(measured, workdir, title)]))
+    print("\n".join([title, measuring.format_table(measured), *growth.write(measured, workdir, title)]))
     for m in measured:
         print(json.dumps(m._asdict()))
 

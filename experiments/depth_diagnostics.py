@@ -22,7 +22,9 @@ from experiments.flags.numbers import integers
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(trained)
 flags.DEFINE_string("workdir", None, "A sweep's folder, runs/depth_sweep; of --weights runs/depth_diagnostics.")
-flags.DEFINE_list("at_init", list(study.BEGINNINGS), "Networks whose gradients before training are compared, or none.")
+flags.DEFINE_list(
+    "at_init", list(study.INITIAL_NETWORKS), "Networks whose gradients before training are compared, or none."
+)
 flags.DEFINE_list("depths", ["8", "20", "44"], "Their depths, each 6n+2.")
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Their seeds; a verdict needs three.")
 flags.DEFINE_integer("examples", None, "Only the first so many test images, for lesions and responses.", lower_bound=1)
@@ -31,22 +33,22 @@ flags.DEFINE_integer("batch_size", 128, "Images the network sees at once.", lowe
 
 
 def main() -> None:
-    layout = devices.choose(FLAGS.parallel, FLAGS.devices)
+    layout = devices.make_layout(FLAGS.parallel, FLAGS.devices)
     options = study.Options(layout, FLAGS.batch_size, FLAGS.examples, draws=FLAGS.draws, progress=FLAGS.progress)
     if FLAGS.weights or FLAGS.run:
         network, dataset, about = trained.network_and_data()
         name = f"{about['model']} {about.get('source') or launcher.path(FLAGS.run).name}"
-        file = study.file(launcher.path(FLAGS.workdir or "runs/depth_diagnostics"))
-        study.keep_network(file, name, network, dataset, options, about["model"])
+        file = study.diagnostics_file(launcher.path(FLAGS.workdir or "runs/depth_diagnostics"))
+        study.measure_network(file, name, network, dataset, options, about["model"])
     else:
         workdir = launcher.path(FLAGS.workdir or "runs/depth_sweep")
         runs = read_runs(workdir) if not FLAGS.at_init or any(workdir.glob("*/config.json")) else []
         if FLAGS.at_init:
             dataset = load(FLAGS.dataset or "digits", 0, FLAGS.data_dir, FLAGS.download)
-            begun = study.beginnings(FLAGS.at_init, integers("depths"), integers("seeds"), dataset)
-            study.keep_initial(study.file(workdir), begun, dataset, FLAGS.progress)
-        file = study.file(workdir)
-        study.keep_sweep(file, runs, lambda run: load_for(run, FLAGS.data_dir, FLAGS.download), options)
+            begun = study.initial_configs(FLAGS.at_init, integers("depths"), integers("seeds"), dataset)
+            study.measure_initial(study.diagnostics_file(workdir), begun, dataset, FLAGS.progress)
+        file = study.diagnostics_file(workdir)
+        study.measure_runs(file, runs, lambda run: load_for(run, FLAGS.data_dir, FLAGS.download), options)
     print(depth_diagnostics.write(file.parents[1]))
 
 

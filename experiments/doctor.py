@@ -17,7 +17,7 @@ flags.adopt_module_key_flags(data)
 def main() -> int:
     broken = 0
     for finding in doctor.examine(FLAGS.data_dir):
-        print(f"{finding.state:<8} {finding.what:<18} {finding.said}", flush=True)
+        print(f"{finding.state:<8} {finding.subject:<18} {finding.message}", flush=True)
         broken += finding.state == doctor.BROKEN
     return int(bool(broken))
 

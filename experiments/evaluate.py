@@ -13,7 +13,7 @@ from absl import flags
 from cnn_jax import evaluation
 from cnn_jax.config import ConfigError
 from cnn_jax.data import picture
-from cnn_jax.evaluation import printed
+from cnn_jax.evaluation import printing
 from cnn_jax.train import devices
 from experiments.flags import launcher, trained
 from experiments.flags import protocol as protocol_flags
@@ -29,12 +29,12 @@ flags.DEFINE_string("image", None, "In place of a data set: print the five likel
 
 
 def main() -> None:
-    layout = devices.choose(FLAGS.parallel, FLAGS.devices)
+    layout = devices.make_layout(FLAGS.parallel, FLAGS.devices)
     if FLAGS.image is not None:
         network = trained.of_weights()
         image = picture.read(launcher.path(FLAGS.image), network.channels)
         protocol = protocol_flags.protocol(network._replace(scales=network.scales or (network.model.image_size,)))
-        printed.show_classes(evaluation.top_5(network, image, protocol), FLAGS.image)
+        printing.print_classes(evaluation.predict_top_5(network, image, protocol), FLAGS.image)
         return
     network, dataset, about = trained.network_and_data(streamed=True)
     if FLAGS.split not in dataset.splits:
@@ -50,7 +50,7 @@ def main() -> None:
         network, examples, protocol, layout, FLAGS.batch_size, FLAGS.progress, FLAGS.decode_workers
     )
     about |= {"dataset": dataset.name, "split": FLAGS.split, "recomputed_batch_norm": FLAGS.recompute_batch_norm}
-    printed.show_errors(about | {"parameters": network.parameters}, protocol, FLAGS.split, result)
+    printing.print_errors(about | {"parameters": network.parameters}, protocol, FLAGS.split, result)
 
 
 if __name__ == "__main__":

@@ -35,14 +35,14 @@ def main() -> None:
     )
     image = picture.read(launcher.path(FLAGS.image), network.channels) if FLAGS.image else images[0]
     save(features.draw_filters(features.first_filters(network.variables["params"]), name), workdir / "filters")
-    maps = features.maps(network.model, network.variables, look, image)
-    shown = features.picture(np.asarray(look(image[None])[0]))
+    maps = features.compute_maps(network.model, network.variables, look, image)
+    shown = features.to_unit_range(np.asarray(look(image[None])[0]))
     save(features.draw_maps(maps, shown, FLAGS.maps, name), workdir / "maps")
     if dataset:
-        units = features.units(FLAGS.units) or features.first_units(maps)
-        patches = features.exciting(network.model, network.variables, look, images, units)
+        units = features.parse_units(FLAGS.units) or features.default_units(maps)
+        patches = features.find_patches(network.model, network.variables, look, images, units)
         indices = {patch.image for found in patches.values() for patch in found}
-        pictures = {index: features.picture(np.asarray(look(images[index][None])[0])) for index in indices}
+        pictures = {index: features.to_unit_range(np.asarray(look(images[index][None])[0])) for index in indices}
         save(features.draw_patches(patches, pictures, name), workdir / "patches")
     print("\n".join(str(path) for path in sorted(workdir.glob("*.png"))))
 

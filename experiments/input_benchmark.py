@@ -13,7 +13,7 @@ import sys
 from absl import flags
 
 from cnn_jax.benchmark import input as loading
-from cnn_jax.benchmark.turns import Input
+from cnn_jax.benchmark.turns import InputWorkload, require_peer
 from cnn_jax.config import ConfigError
 from cnn_jax.data import load
 from cnn_jax.data.sources import folder as encoded
@@ -39,7 +39,7 @@ flags.DEFINE_string("workdir", "runs/input_benchmark", "Where the table goes.")
 
 
 def main() -> None:
-    loading.require_peer(FLAGS.peer)
+    require_peer(FLAGS.peer, "input_benchmark", ("torch", "torchvision"))
     folder = encoded.find(FLAGS.dataset, tfds.data_folder(FLAGS.data_dir))
     if folder is None or not set(FLAGS.pixels) <= {"uint8", "normalized"}:
         raise ConfigError(
@@ -48,7 +48,7 @@ def main() -> None:
     load(folder.name, folder.parent, streamed=True)
     workdir = require_writable(launcher.path(FLAGS.workdir))
     settings = [(workers, pixels) for pixels in FLAGS.pixels for workers in integers("workers")]
-    workloads = [Input(str(folder.absolute()), FLAGS.batch_size, FLAGS.size, *setting) for setting in settings]
+    workloads = [InputWorkload(str(folder.absolute()), FLAGS.batch_size, FLAGS.size, *setting) for setting in settings]
     rows = loading.measure(workloads, FLAGS.peer, FLAGS.rounds, FLAGS.batches, FLAGS.progress)
     command = shlex.join(["./launch.sh", "input_benchmark", *sys.argv[1:]])
     print(loading.write(rows, workloads[0], FLAGS.peer, command, workdir))

@@ -29,11 +29,11 @@ COLUMNS = ("model", "settings", "quantity", "where", "value", "unit", "ours", "v
 def main() -> int:
     known = dict.fromkeys(row.model for row in ROWS)
     for name in FLAGS.models:
-        models.find(name)
+        models.get_constructor(name)
         if name not in known:
             raise ConfigError(f"--models={name}: nothing is printed of it; {near(name, known)}")
     entries, model = [], None
-    for entry in ledger.entries(row for row in ROWS if not FLAGS.models or row.model in FLAGS.models):
+    for entry in ledger.make_entries(row for row in ROWS if not FLAGS.models or row.model in FLAGS.models):
         row = entry.row
         if row.model != model:
             model = row.model

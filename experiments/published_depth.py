@@ -34,13 +34,13 @@ def main() -> None:
         raise ConfigError(
             f"--nets={','.join(FLAGS.nets)}: write model:source:file, for instance resnet20:akamaster:FILE"
         )
-    loaded = [networks.of_weights(launcher.path(file), model, source) for model, source, file in nets]
-    workdir, layout = require_writable(launcher.path(FLAGS.workdir)), devices.choose(FLAGS.parallel, FLAGS.devices)
+    loaded = [networks.load_weights(launcher.path(file), model, source) for model, source, file in nets]
+    workdir, layout = require_writable(launcher.path(FLAGS.workdir)), devices.make_layout(FLAGS.parallel, FLAGS.devices)
     dataset = data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
     evaluated = []
     for (model, source, _), network in zip(nets, loaded, strict=True):
         networks.require_fit(network, dataset)
-        protocol, test = evaluation.choose(network), dataset.splits["test"]
+        protocol, test = evaluation.choose_protocol(network), dataset.splits["test"]
         result = evaluation.evaluate(network, test, protocol, layout, FLAGS.batch_size, FLAGS.progress)
         facts = (FLAGS.dataset, len(test["label"]), network.parameters, result["error"])
         evaluated.append(published.Evaluated(model, source, *facts))

@@ -15,7 +15,7 @@ from absl import flags
 
 from cnn_jax import runner, sweep
 from cnn_jax.evaluation import networks
-from cnn_jax.models import fields, find
+from cnn_jax.models import get_constructor, model_fields
 from cnn_jax.studies import regularization
 from cnn_jax.studies.regularization import methods as regularizers
 from cnn_jax.studies.regularization import weights
@@ -37,7 +37,7 @@ FLAGS.set_default("validation", 237)
 def measure(folder: Path) -> dict[str, Any]:
     config = networks.read_config(folder)
     dataset = runner.load_for(config, FLAGS.data_dir, FLAGS.download)
-    return weights.measure(networks.of_run(folder, config, dataset)[0], dataset.splits["test"])
+    return weights.measure(networks.load_run(folder, config, dataset)[0], dataset.splits["test"])
 
 
 def report(workdir: Path) -> str:
@@ -46,10 +46,10 @@ def report(workdir: Path) -> str:
 
 
 def main() -> int:
-    cells = [regularizers.assign(*cell) for cell in regularizers.parse(FLAGS.methods, FLAGS.strengths)]
-    if "dropout" not in fields(find(FLAGS.model)):
+    cells = [regularizers.config_fields(*cell) for cell in regularizers.parse_methods(FLAGS.methods, FLAGS.strengths)]
+    if "dropout" not in model_fields(get_constructor(FLAGS.model)):
         cells = [cell | {"model.dropout": cell["model.dropout"] or None} for cell in cells]
-    regularized = {tuple(regularizers.OFF): [tuple(cell.values()) for cell in cells]}
+    regularized = {tuple(regularizers.DISABLED): [tuple(cell.values()) for cell in cells]}
     axes = regularized | {"data.flip": [False], "data.train_examples": runs.integers("train_examples")}
     return sweep_flags.run("regularization", [FLAGS.model], axes, report)
 

@@ -31,7 +31,7 @@ def main() -> None:
     workdir = launcher.path(FLAGS.workdir)
     (config,) = runs.configs([FLAGS.model], {"seed": [FLAGS.seed]}, workdir)
     folder = workdir / FLAGS.run if FLAGS.run else next(iter(sweep.folders([config], workdir)))
-    print(penalties.table(runner.initial_parameters(config, settings), config.optim, config.penalty))
+    print(penalties.format_table(runner.initial_parameters(config, settings), config.optim, config.penalty))
     result = runner.run_one(config, folder, settings)
     print(f"{folder}: {sweep.describe(runner.Outcome(folder, result, None))}")
 

@@ -35,12 +35,12 @@ def main() -> int:
     dataset = load_for(
         own, data_dir and str(Path(data_dir).expanduser()), False, bool(about["dataset"].get("left_out"))
     )
-    layout = devices.choose(
+    layout = devices.make_layout(
         FLAGS.parallel if FLAGS["parallel"].present else about["parallel"],
-        FLAGS.devices or min(len(about["devices"]), devices.available()),
+        FLAGS.devices or min(len(about["devices"]), devices.local_device_count()),
         FLAGS.accumulate if FLAGS["accumulate"].present else about["accumulate"],
     )
-    devices.check(own, layout)
+    devices.check_batch(own, layout)
     start: Any = FLAGS["from"].value
     verdict = verify.verify(run, own, dataset, layout, FLAGS.steps, start, FLAGS.progress)
     print(verdict)

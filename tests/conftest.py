@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tests import killed
-from tests.pictures import picture
+from tests.pictures import draw_picture
 
 # Before JAX starts: it makes its devices once.
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
@@ -55,7 +55,7 @@ def insects_dir(tmp_path_factory):
             place = root / "insects" / split / one
             place.mkdir(parents=True)
             for number in range(count):
-                image = picture(draw, int(draw.integers(30, 90)), int(draw.integers(30, 90)))
+                image = draw_picture(draw, int(draw.integers(30, 90)), int(draw.integers(30, 90)))
                 image.save(place / f"{number:02}.{'JPEG' if number % 2 else 'png'}", quality=95)
     return root
 
@@ -65,7 +65,7 @@ def undisturbed(digits_dir, tmp_path_factory):
     """What the small run of `killed` leaves where nothing happens to it."""
     workdir = tmp_path_factory.mktemp("undisturbed")
     killed.run(digits_dir, workdir)
-    return killed.ends(workdir)
+    return killed.read_outcome(workdir)
 
 
 @pytest.fixture(scope="session")

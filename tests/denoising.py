@@ -37,7 +37,7 @@ def make(config, dataset, axis_name):
         num_classes=10,
         axis_name=axis_name,
         dtype=jnp.dtype(config.dtype),
-        **models.settings(config.model),
+        **models.build_arguments(config.model),
     )
 
     def init(key, batch):
@@ -64,8 +64,8 @@ def make(config, dataset, axis_name):
     def loss(variables, batch, key):
         noise = jax.vmap(lambda key: jax.random.normal(key, shape))(batch["key"])
         mse, psnr, state = errors(variables, batch, noise, True)
-        sums = {"loss": mse.sum(), "psnr": psnr.sum(), "count": jnp.float32(len(mse))}
-        return mse.mean(), (state, sums)
+        sums = {"loss": mse.sum() / NOISE**2, "psnr": psnr.sum(), "count": jnp.float32(len(mse))}
+        return mse.mean() / NOISE**2, (state, sums)
 
     def tested(variables, batch):
         noise = jnp.broadcast_to(jax.random.normal(jax.random.key(0), shape), batch["image"].shape)
@@ -73,7 +73,7 @@ def make(config, dataset, axis_name):
 
     def evaluate(variables, batch):
         mse, psnr = (jnp.where(batch["mask"], each, 0).sum() for each in tested(variables, batch))
-        return {"loss": mse, "psnr": psnr, "count": batch["mask"].sum(dtype=jnp.float32)}
+        return {"loss": mse / NOISE**2, "psnr": psnr, "count": batch["mask"].sum(dtype=jnp.float32)}
 
     def outputs(variables, batch):
         return {"psnr": tested(variables, batch)[1], "label": batch["label"], "ink": batch["image"].sum(axis=(1, 2, 3))}

@@ -70,7 +70,7 @@ def saving(checkpoints):
     )
 
 
-def ends(workdir, run="run"):
+def read_outcome(workdir, run="run"):
     """All that a run leaves which depends on its config alone."""
     folder = workdir / run
     result = json.loads((folder / "result.json").read_text())

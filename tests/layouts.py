@@ -72,12 +72,12 @@ def config(batch_norm):
 
 
 def run(name, batch_norm, folder, dataset, signals=()):
-    layout = devices.choose(*LAYOUTS[name])
+    layout = devices.make_layout(*LAYOUTS[name])
     complete = tasks.complete(config(batch_norm), dataset)
-    devices.check(complete, layout)
+    devices.check_batch(complete, layout)
     task = tasks.make(complete, dataset, layout.axis_name)
     options = loop.Options(layout, progress=False, signals=signals)
-    with devices.placed(layout):
+    with devices.default_device(layout):
         return loop.fit(task, complete, dataset, folder, options)
 
 
@@ -96,13 +96,13 @@ def process(folder, data_dir, pairs, address=None, index=None):
         try:
             run(name, BATCH_NORM[0], folder / name / "half", dataset, AfterHalf([signal.SIGTERM]))
         except Stopped:
-            processes.from_leader(lambda name=name: (folder / name / "is half").touch())
+            processes.run_on_leader(lambda name=name: (folder / name / "is half").touch())
     for begun, name in ALL_PAIRS if pairs == "ALL" else SOME_PAIRS:
         if name in own:
             source, target = folder / begun / "half", folder / begun / f"half, then {name}"
-            processes.from_leader(lambda source=source, target=target: copy(source, target))
+            processes.run_on_leader(lambda source=source, target=target: copy(source, target))
             run(name, BATCH_NORM[0], target, dataset)
-    processes.leave(0)
+    processes.shutdown(0)
 
 
 def copy(source, target):
@@ -119,7 +119,10 @@ def run_all(folder, data_dir, pairs):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    called = [call(4, folder, data_dir, pairs), *(call(2, folder, data_dir, pairs, address, i) for i in range(2))]
+    called = [
+        start_process(4, folder, data_dir, pairs),
+        *(start_process(2, folder, data_dir, pairs, address, i) for i in range(2)),
+    ]
     try:
         for own, said in called:
             status = own.wait(timeout=600)
@@ -132,7 +135,7 @@ def run_all(folder, data_dir, pairs):
             said.close()
 
 
-def call(devices, *arguments):
+def start_process(devices, *arguments):
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
     command = [sys.executable, "-m", "tests.layouts", f"--process={','.join(map(str, arguments))}"]
     said = tempfile.TemporaryFile("w+")

@@ -7,7 +7,7 @@ from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
 
 
-def traced(name, size=None, channels=3, **changes):
+def trace_shapes(name, size=None, channels=3, **changes):
     """Shapes of the logits, of the endpoints and of the variables, for two images."""
     model = build(name, **changes)
     size = size or model.image_size
@@ -17,5 +17,5 @@ def traced(name, size=None, channels=3, **changes):
     return logits.shape, {name: endpoint.shape[1:] for name, endpoint in endpoints.items()}, variables
 
 
-def drawn(model, x):
+def draw_variables(model, x):
     return initialize(model, jax.random.key(0), jax.ShapeDtypeStruct(x.shape, jnp.float32))

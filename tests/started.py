@@ -19,7 +19,7 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["cnn_jax.sweep", "cnn_jax.plan", "cnn_jax.evaluation.networks", "cnn_jax.report.page"])
 
 
-def page(name, *flags):
+def run_page(name, *flags):
     """What came of it, as `subprocess.run` has it."""
     with tempfile.TemporaryDirectory() as folder:
         process = CONTEXT.Process(target=run, args=(name, [str(flag) for flag in flags], folder))
@@ -41,9 +41,9 @@ def run(name, flags, folder):
     runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
 
 
-def refused(name, *flags):
+def read_refusal(name, *flags):
     """The one line of a page that refuses its flags and prints nothing else."""
-    done = page(name, *flags)
+    done = run_page(name, *flags)
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     return done.stderr

@@ -6,7 +6,7 @@ from cnn_jax import presets
 from cnn_jax.config import ConfigError
 from cnn_jax.models import build
 from cnn_jax.models.macs import count_macs
-from tests.networks import drawn, traced
+from tests.networks import draw_variables, trace_shapes
 
 FAMILY = ("alexnet", "alexnet_owt")
 
@@ -22,7 +22,7 @@ def x():
     [("alexnet", {}, 60_965_224), ("alexnet", {"towers": 1}, 62_378_344), ("alexnet_owt", {}, 61_100_840)],
 )
 def test_published_parameter_counts(name, changes, count):
-    _, _, variables = traced(name, **changes)
+    _, _, variables = trace_shapes(name, **changes)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == count
 
 
@@ -32,7 +32,7 @@ def test_published_macs(name, size, billions):
 
 
 def test_shapes_are_the_papers():
-    logits, endpoints, _ = traced("alexnet")
+    logits, endpoints, _ = trace_shapes("alexnet")
     assert logits == (2, 1000)
     assert endpoints == {
         **dict.fromkeys(("conv1", "norm1"), (55, 55, 96)),
@@ -51,7 +51,7 @@ def test_shapes_are_the_papers():
 @pytest.mark.parametrize(("size", "channels", "stem"), [(8, 1, "tiny"), (28, 1, "small"), (32, 3, "small")])
 def test_small_images(name, size, channels, stem):
     assert build(name, image_size=size).stem == stem
-    logits, endpoints, _ = traced(name, size, channels, image_size=size, num_classes=10)
+    logits, endpoints, _ = trace_shapes(name, size, channels, image_size=size, num_classes=10)
     assert logits == (2, 10)
     assert len(endpoints["fc8"]) == 1
 
@@ -59,7 +59,7 @@ def test_small_images(name, size, channels, stem):
 @pytest.mark.parametrize("name", FAMILY)
 @pytest.mark.parametrize(("stem", "smallest"), [("paper", 67), ("small", 15), ("tiny", 7)])
 def test_the_smallest_image_of_a_stem_leaves_one_pixel(name, stem, smallest):
-    _, endpoints, _ = traced(name, image_size=smallest, stem=stem, width=2)
+    _, endpoints, _ = trace_shapes(name, image_size=smallest, stem=stem, width=2)
     assert endpoints["pool5"][:2] == (1, 1)
 
 
@@ -75,7 +75,7 @@ def test_an_unknown_field_is_refused():
 
 def test_towers_do_not_see_each_other_before_conv3(x):
     model = build("alexnet", num_classes=10, width=12, image_size=16, initialization="he")
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     _, before = model.apply(variables, x)
     variables["params"]["conv1"]["kernel"][..., 8:] = (
         0  # of the second tower, beyond reach of the first's normalization
@@ -88,7 +88,7 @@ def test_towers_do_not_see_each_other_before_conv3(x):
 
 def test_responses_are_normalized_as_section_3_3_has_it(x):
     model = build("alexnet", num_classes=10, width=12, image_size=16, initialization="he")
-    _, endpoints = model.apply(drawn(model, 30 * x), 30 * x)
+    _, endpoints = model.apply(draw_variables(model, 30 * x), 30 * x)
     a = np.asarray(endpoints["conv1"], np.float64)
     expected = np.empty_like(a)
     for i in range(12):
@@ -100,7 +100,7 @@ def test_responses_are_normalized_as_section_3_3_has_it(x):
 def test_dropout_only_in_training_and_before_fc6_in_one_weird_trick(x):
     for name, first in (("alexnet", "fc7"), ("alexnet_owt", "fc6")):
         model = build(name, num_classes=10, width=12, image_size=16, initialization="he")
-        variables = drawn(model, x)
+        variables = draw_variables(model, x)
         logits, still = model.apply(variables, x)
         np.testing.assert_array_equal(logits, model.apply(variables, x)[0])
         _, dropped = model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
@@ -112,7 +112,7 @@ def test_dropout_only_in_training_and_before_fc6_in_one_weird_trick(x):
 def test_the_head_slides_over_a_larger_image(x, name):
     """The scores at each place of a larger pool5 are those of its window alone."""
     model = build(name, num_classes=5, width=12, image_size=16, stem="tiny", initialization="he")
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     large = np.random.default_rng(1).standard_normal((1, 24, 24, 3), np.float32)
     logits, endpoints = model.apply(variables, large)
     pool5 = np.asarray(endpoints["pool5"])
@@ -131,7 +131,7 @@ def test_the_head_slides_over_a_larger_image(x, name):
 
 def test_initial_values_are_the_papers():
     model = build("alexnet", num_classes=10, width=24, image_size=16)
-    params = drawn(model, np.zeros((1, 16, 16, 3)))["params"]
+    params = draw_variables(model, np.zeros((1, 16, 16, 3)))["params"]
     ones = {name for name, leaves in params.items() if (leaves["bias"] == 1).all()}
     assert ones == {"conv2", "conv4", "conv5", "fc6", "fc7"}
     np.testing.assert_allclose(params["fc7"]["kernel"].std(), 0.01, rtol=0.01)  # a million draws

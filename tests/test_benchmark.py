@@ -9,11 +9,11 @@ import pytest
 
 from cnn_jax import models
 from cnn_jax.benchmark import convolutions, growth
-from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, measure, require_peer, table
-from cnn_jax.benchmark.turns import BenchmarkError, Side, Workload, take_turns
+from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, format_table, measure
+from cnn_jax.benchmark.turns import BenchmarkError, SideProcess, Workload, require_peer, time_alternately
 from cnn_jax.models.macs import count_macs
 from tests import started
-from tests.started import refused
+from tests.started import read_refusal
 
 TINY = Workload("resnet8", batch_size=8, image_size=8, width=4, dtype="float32", threads=1)
 needs_torch = pytest.mark.skipif(
@@ -35,11 +35,11 @@ def test_projections_add_their_macs():
 
 
 def test_our_side_takes_the_step_of_the_sweep():
-    with Side(OURS, TINY) as ours:
+    with SideProcess(OURS, TINY) as ours:
         assert ours.facts["parameters"] == 5_006  # 72 more than of digits, which have one channel
         assert ours.facts["macs"] == count_macs(models.build("resnet8", num_classes=10, width=4), (8, 8, 3))
         assert 0 < ours.facts["compile_seconds"] < ours.facts["first_step_seconds"]
-        seconds, none = take_turns(ours, None, rounds=2, steps=3)
+        seconds, none = time_alternately(ours, None, rounds=2, steps=3)
         assert len(seconds) == 2 and none == []
         timed = ours.ask("steps", count=2)
         assert 0 < timed["input_seconds"] < timed["seconds"]
@@ -54,7 +54,7 @@ def test_the_peer_is_the_same_network():
     assert measured.peer is not None and measured.peer["ratio"] > 0
     other = Workload("googlenet", *list(vars(TINY).values())[1:6])
     with pytest.raises(BenchmarkError, match="the PyTorch peer has no googlenet"):
-        Side(PEERS["torch"], other)
+        SideProcess(PEERS["torch"], other)
 
 
 @needs_torch
@@ -131,7 +131,7 @@ def test_a_crooked_cost_says_so():
 
 
 def test_table_has_a_line_a_model():
-    lines = table([measurement(20), measurement(110)]).splitlines()
+    lines = format_table([measurement(20), measurement(110)]).splitlines()
     assert re.search(r"resnet110 .* 9\.0 / 4\.0 .* 1100 .* 50%", lines[2])
 
 
@@ -150,8 +150,8 @@ def test_the_page_writes_its_table(tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
 def test_a_missing_peer_is_one_line():
-    with pytest.raises(BenchmarkError, match="PyTorch is not installed; EXTRAS=bench"):
-        require_peer("torch")
+    with pytest.raises(BenchmarkError, match="--peer=torch wants torch: EXTRAS=bench"):
+        require_peer("torch", "benchmark")
 
 
 def test_convolution_shapes_are_timed():
@@ -172,12 +172,12 @@ def test_the_loader_is_timed(insects_dir, tmp_path):
         "--noprogress",
     ]
     found = [f"--data_dir={insects_dir}", f"--workdir={tmp_path}"]
-    done = started.page("input_benchmark", "--dataset=insects", *found, *flags)
+    done = started.run_page("input_benchmark", "--dataset=insects", *found, *flags)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "input.md").read_text()
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
     assert [row[:2] for row in rows] == [["0", "uint8"], ["1", "uint8"]] and all(int(row[2]) > 0 for row in rows)
     assert "crops of 24 pixels, mirrored, batches of 4, from insects" in text and "grain " in text
-    assert "--dataset=beetles is no image folder of --data_dir" in refused(
+    assert "--dataset=beetles is no image folder of --data_dir" in read_refusal(
         "input_benchmark", "--dataset=beetles", *found
     )

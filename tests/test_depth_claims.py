@@ -3,7 +3,7 @@
 import pytest
 
 from cnn_jax.studies.depth.claims import judge
-from cnn_jax.studies.depth.nets import HEADER, nets, row, table
+from cnn_jax.studies.depth.nets import HEADER, make_nets, row, table
 
 
 def begun(kind, depth, norms):
@@ -34,7 +34,7 @@ def trained(
 
 
 def verdicts(initial=None, networks=None):
-    return {one["name"]: one for one in judge(nets(initial or {}), nets(networks or {}))}
+    return {one["name"]: one for one in judge(make_nets(initial or {}), make_nets(networks or {}))}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_the_table_has_a_row_a_network():
     other = {"resnet20 akamaster": trained("resnet20", seeds=1).popitem()[1]}
     other["resnet20 akamaster"]["about"] |= {"config": None}
     del other["resnet20 akamaster"]["gradient_norms"]
-    rows = table(map(row, nets(trained("plain8", seeds=1) | other)))
+    rows = table(map(row, make_nets(trained("plain8", seeds=1) | other)))
     assert rows[0] == ["plain-8", "0", "5.00", "20.00", "90.00", "1.100", "0.5"]
     assert rows[1][:3] == ["ResNet-20", "resnet20 akamaster", "5.00"] and rows[1][-1] == "–"
     assert len(HEADER) == len(rows[0])

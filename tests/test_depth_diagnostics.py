@@ -9,7 +9,7 @@ from cnn_jax.data import load
 from cnn_jax.studies import depth as depth_diagnostics
 from cnn_jax.studies.depth import measure as study
 from cnn_jax.train.record import RecordError
-from tests.started import refused
+from tests.started import read_refusal
 from tests.test_experiments import TINY, launch
 
 LAYERS = ["conv1", *(f"stage{stage}_block1/conv{index}" for stage in (1, 2, 3) for index in (1, 2))]
@@ -68,15 +68,15 @@ def test_the_page_is_rebuilt_from_the_file_alone(examined, tmp_path):
 
 
 def test_what_is_there_is_not_computed_again(tmp_path):
-    file, calls = study.file(tmp_path), []
+    file, calls = study.diagnostics_file(tmp_path), []
 
     def compute():
         calls.append(len(calls))
         return {"answer": len(calls)}
 
     for about in ({"digest": "a", "depths": (8,)}, {"digest": "a", "depths": (8,)}, {"digest": "b", "depths": (8,)}):
-        study.keep(file, "networks", "plain8", about, compute)
-    study.keep(file, "networks", "plain20", {"digest": "a"}, compute)
+        study.measure_once(file, "networks", "plain8", about, compute)
+    study.measure_once(file, "networks", "plain20", {"digest": "a"}, compute)
     found = json.loads(file.read_text())["networks"]
     assert [found[name]["answer"] for name in ("plain8", "plain20")] == [2, 3]
 
@@ -86,23 +86,26 @@ def test_what_is_there_is_not_computed_again(tmp_path):
     [("plain8", [14, 110]), ("plain110", []), ("resnet8", []), ("plain18", [34]), ("vgg11", [])],
 )
 def test_plain_nets_are_built_at_the_depths_of_their_own_family(name, deeper):
-    assert study.deeper_plain(name, {"plain8", "plain110", "plain14", "resnet20", "plain18", "plain34", name}) == deeper
+    assert (
+        study.deeper_plain_depths(name, {"plain8", "plain110", "plain14", "resnet20", "plain18", "plain34", name})
+        == deeper
+    )
 
 
 def test_runs_that_are_gone_are_forgotten(tmp_path):
-    file = study.file(tmp_path)
-    study.forget(file, [])
+    file = study.diagnostics_file(tmp_path)
+    study.drop_missing_runs(file, [])
     for name, trained in (("plain8-a", {"seed": 0}), ("plain8-b", {"seed": 1}), ("resnet20 akamaster", None)):
-        study.keep(file, "networks", name, {"config": trained}, dict)
-    study.forget(file, ["plain8-b"])
+        study.measure_once(file, "networks", name, {"config": trained}, dict)
+    study.drop_missing_runs(file, ["plain8-b"])
     assert list(json.loads(file.read_text())["networks"]) == ["plain8-b", "resnet20 akamaster"]
 
 
 def test_a_seed_draws_the_network_and_its_batch(digits_dir, tmp_path):
     digits = load("digits", digits_dir)
-    begun = study.beginnings(["relu_bn"], [8], [0, 1], digits)
-    study.keep_initial(study.file(tmp_path), begun, digits, progress=False)
-    zero, one = json.loads(study.file(tmp_path).read_text())["initial"].values()
+    begun = study.initial_configs(["relu_bn"], [8], [0, 1], digits)
+    study.measure_initial(study.diagnostics_file(tmp_path), begun, digits, progress=False)
+    zero, one = json.loads(study.diagnostics_file(tmp_path).read_text())["initial"].values()
     assert not np.allclose(list(zero["gradient_norms"].values()), list(one["gradient_norms"].values()), rtol=1e-2)
 
 
@@ -117,5 +120,5 @@ def test_a_seed_draws_the_network_and_its_batch(digits_dir, tmp_path):
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_computed(flags, told, digits_dir, tmp_path):
-    assert told in refused("depth_diagnostics", f"--data_dir={digits_dir}", f"--workdir={tmp_path}", *flags)
+    assert told in read_refusal("depth_diagnostics", f"--data_dir={digits_dir}", f"--workdir={tmp_path}", *flags)
     assert not list(tmp_path.iterdir())

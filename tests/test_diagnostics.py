@@ -11,16 +11,16 @@ from cnn_jax.config import Config, ConfigError, Data, Model, change
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.residual import stack_blocks
-from cnn_jax.studies.depth.blocks import block_names, unscanned
+from cnn_jax.studies.depth.blocks import block_names, unscan
 from cnn_jax.studies.depth.construction import deepen
 from cnn_jax.studies.depth.gradients import gradient_norms
-from cnn_jax.studies.depth.lesions import intact_where, lesions
+from cnn_jax.studies.depth.lesions import lesions, remove_blocks
 from cnn_jax.studies.depth.responses import deviations
 from cnn_jax.tasks.images import preprocessing
 from cnn_jax.train import devices
 from tests.test_evaluation import as_float, labelled, softmax
 
-ONE, TWO = devices.choose("jit", 1), devices.choose("pmap", 2)
+ONE, TWO = devices.make_layout("jit", 1), devices.make_layout("pmap", 2)
 
 
 def network(name, size=8, width=4, **changes):
@@ -37,7 +37,7 @@ def network(name, size=8, width=4, **changes):
 
 def apply(network, variables=None, removed=()):
     names = block_names(network)
-    with intact_where({name: jnp.asarray(name not in removed) for name in names}):
+    with remove_blocks({name: jnp.asarray(name not in removed) for name in names}):
         x = as_float(labelled(3, 8, 8)["image"])
         logits, endpoints = network.model.apply(variables or network.variables, x)
     return np.asarray(logits), endpoints
@@ -83,7 +83,7 @@ def test_lesions_are_of_every_block_and_every_example(layout):
 
     def error(*removed):
         names = block_names(net)
-        with intact_where({name: jnp.asarray(name not in removed) for name in names}):
+        with remove_blocks({name: jnp.asarray(name not in removed) for name in names}):
             logits = net.model.apply(net.variables, as_float(examples["image"]))[0]
         return float(np.mean(np.argmax(logits, axis=1) != examples["label"]))
 
@@ -99,7 +99,7 @@ def test_lesions_are_of_every_block_and_every_example(layout):
 def test_a_scanned_network_has_the_same_blocks():
     net = network("resnet20")
     scanned = net._replace(model=net.model.clone(scan=True), variables=stack_blocks(net.variables))
-    again = unscanned(scanned)
+    again = unscan(scanned)
     assert block_names(again) == block_names(net)
     np.testing.assert_array_equal(apply(again)[0], apply(net)[0])
 
@@ -170,7 +170,7 @@ def test_the_last_layers_gradient_is_that_of_softmax_regression(digits):
     variables = task.init(jax.random.key(0), None)
     order = np.random.default_rng([0, 0]).permutation(len(digits.splits["train"]["label"]))[:16]
     image, label = (digits.splits["train"][field][order] for field in ("image", "label"))
-    model = models.build("plain8", **models.settings(config.model))
+    model = models.build("plain8", **models.build_arguments(config.model))
     seen = preprocessing(config.data, digits)(image)
     (logits, endpoints), _ = model.apply(variables, seen, train=True, mutable=["batch_stats"])
     by_hand = np.asarray(endpoints["pool"]).T @ (softmax(logits) - np.eye(10)[label]) / 16

@@ -12,7 +12,7 @@ from tests import killed
 
 
 def found(data_dir):
-    return {finding.what: finding for finding in doctor.examine(str(data_dir))}
+    return {finding.subject: finding for finding in doctor.examine(str(data_dir))}
 
 
 def page(data_dir, **environment):
@@ -23,28 +23,28 @@ def page(data_dir, **environment):
 def test_this_machine(digits_dir, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     findings = found(digits_dir)
-    assert findings["versions"].state == "OK" and "jax " in findings["versions"].said
-    assert findings["devices"].state == "SLOW" and findings["devices"].said.startswith("2 cpu: no accelerator")
+    assert findings["versions"].state == "OK" and "jax " in findings["versions"].message
+    assert findings["devices"].state == "SLOW" and findings["devices"].message.startswith("2 cpu: no accelerator")
     assert findings["digits"] == doctor.Finding("OK", "digits", "1.0.0, train 1,437, test 360")
     assert findings["cifar10"].state == "MISSING"
-    assert findings["cifar10"].said == f".venv/bin/python -m cnn_jax.data --dataset=cifar10 --data_dir={digits_dir}"
-    assert f"ILSVRC2012_img_val.tar into {digits_dir}/downloads/manual" in findings["imagenet2012"].said
+    assert findings["cifar10"].message == f".venv/bin/python -m cnn_jax.data --dataset=cifar10 --data_dir={digits_dir}"
+    assert f"ILSVRC2012_img_val.tar into {digits_dir}/downloads/manual" in findings["imagenet2012"].message
     assert findings["compiled programs"].state == "SLOW"
 
 
 def test_image_folders_are_found_and_looked_through(insects_dir, tmp_path):
-    assert "3 classes, train 33, test 9" in found(insects_dir)["insects"].said
+    assert "3 classes, train 33, test 9" in found(insects_dir)["insects"].message
     (tmp_path / "half" / "train" / "cat").mkdir(parents=True)
     half = found(tmp_path)["half"]
-    assert half.state == "BROKEN" and "has no images to test on" in half.said
+    assert half.state == "BROKEN" and "has no images to test on" in half.message
 
 
 def test_a_package_of_another_version_is_broken(tmp_path):
     pyproject = tmp_path / "pyproject.toml"
     pyproject.write_text('[project]\nrequires-python = "<3"\ndependencies = ["numpy<2", "nosuchpackage>1", "jax>=0.4"]')
-    states = {finding.what: finding.state for finding in doctor.packages(pyproject)}
+    states = {finding.subject: finding.state for finding in doctor.check_packages(pyproject)}
     assert states == {"versions": "OK", "python": "BROKEN", "numpy": "BROKEN", "nosuchpackage": "BROKEN"}
-    assert [finding.state for finding in doctor.packages()] == ["OK"]  # what is installed here is what we ask for
+    assert [finding.state for finding in doctor.check_packages()] == ["OK"]  # what is installed here is what we ask for
 
 
 def test_a_device_that_does_not_start_is_broken_and_the_rest_is_examined(digits_dir):
@@ -65,17 +65,17 @@ def test_damaged_sets_are_broken_and_named(digits_dir, tmp_path):
     (other / "dataset_info.json").write_text("{no json")
     (tmp_path / "of_something_else").mkdir()
     findings = found(tmp_path)
-    assert findings["digits"].state == "BROKEN" and f"data file {shard} is damaged" in findings["digits"].said
-    assert findings["cifar10"].state == "BROKEN" and "dataset_info.json" in findings["cifar10"].said
+    assert findings["digits"].state == "BROKEN" and f"data file {shard} is damaged" in findings["digits"].message
+    assert findings["cifar10"].state == "BROKEN" and "dataset_info.json" in findings["cifar10"].message
     assert "of_something_else" not in findings
     shard.unlink()
-    assert f"data file {shard} is missing" in found(tmp_path)["digits"].said
+    assert f"data file {shard} is missing" in found(tmp_path)["digits"].message
 
 
 @pytest.mark.parametrize(("free", "state"), [(2**20, "BROKEN"), (2**30, "SLOW"), (2**40, "OK")])
 def test_little_room_is_told(tmp_path, monkeypatch, free, state):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free}))
-    (finding,) = doctor.room("runs", tmp_path / "not" / "there")
+    (finding,) = doctor.check_disk("runs", tmp_path / "not" / "there")
     assert finding.state == state
 
 
@@ -95,7 +95,7 @@ def test_compiled_programs_that_were_cut_off_are_told_in_one_line_and_deleted(di
             killed.command(digits_dir, tmp_path / name), capture_output=True, text=True, env=environment
         )
         assert done.returncode == 0, done.stderr
-        return done.stderr, killed.ends(tmp_path / name)
+        return done.stderr, killed.read_outcome(tmp_path / name)
 
     said, whole = train("whole")
     assert said == ""
@@ -105,6 +105,6 @@ def test_compiled_programs_that_were_cut_off_are_told_in_one_line_and_deleted(di
     assert said.startswith("warning: Error reading") and said.endswith("; ./launch.sh doctor mends it\n")
     assert said.count("\n") == 1 and again == whole
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))
-    finding, healthy = doctor.compiled(), doctor.compiled()
-    assert finding.state == "SLOW" and "1 cut off: these are deleted" in finding.said and not program.exists()
+    finding, healthy = doctor.check_compilation_cache(), doctor.check_compilation_cache()
+    assert finding.state == "SLOW" and "1 cut off: these are deleted" in finding.message and not program.exists()
     assert healthy.state == "OK"

@@ -56,7 +56,7 @@ def problem(digits_dir):
 
 def fit(problem, folder, signals):
     config, dataset = problem
-    layout = devices.choose("jit", 1)
+    layout = devices.make_layout("jit", 1)
     task = tasks.make(config, dataset, None)
     folder.mkdir(exist_ok=True)
     return loop.fit(task, config, dataset, folder, loop.Options(layout, 0.0, False, signals=signals))
@@ -75,10 +75,10 @@ def test_the_run_ends_early_at_its_best_network(undisturbed, problem):
     assert metrics[-1]["step"] < 64 and metrics.index(best) == len(metrics) - 3
     assert (result["steps"], result["test_error"]) == (best["step"], best["test_error"])
     assert result["validation_error"] == min(line["validation_error"] for line in metrics)
-    network, step = networks.of_run(folder, *problem)
+    network, step = networks.load_run(folder, *problem)
     assert step == best["step"]
     test = problem[1].splits["test"]
-    logits, _ = network.model.apply(network.variables, network.images(test["image"]), train=False)
+    logits, _ = network.model.apply(network.variables, network.preprocess(test["image"]), train=False)
     assert np.mean(np.asarray(logits).argmax(axis=1) != test["label"]) == pytest.approx(result["test_error"])
 
 

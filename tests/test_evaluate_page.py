@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.started import refused
+from tests.started import read_refusal
 from tests.test_experiments import TINY, launch
 
 
@@ -84,10 +84,10 @@ def test_a_mistake_is_one_line(name, run, digits_dir):
     flags, message = WRONG[name]
     if not any(flag.startswith(("--weights", "--run", "--dataset")) for flag in flags):
         flags = [f"--run={run[0]}", *flags]
-    assert message in refused("evaluate", f"--data_dir={digits_dir}", *flags)
+    assert message in read_refusal("evaluate", f"--data_dir={digits_dir}", *flags)
 
 
 def test_labels_of_other_classes_are_refused(real_data, digits_dir):
     flags = [f"--weights={real_data / 'weights' / 'squeezenet1_1.safetensors'}", "--model=squeezenet1_1"]
-    said = refused("evaluate", *flags, "--source=torchvision", "--dataset=digits", f"--data_dir={digits_dir}")
+    said = read_refusal("evaluate", *flags, "--source=torchvision", "--dataset=digits", f"--data_dir={digits_dir}")
     assert said.startswith("error: the network tells 1000 classes apart and digits has 10")

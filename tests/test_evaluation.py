@@ -16,7 +16,7 @@ from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.step import make_evaluate_step
 
-ONE, TWO = devices.choose("jit", 1), devices.choose("pmap", 2)
+ONE, TWO = devices.make_layout("jit", 1), devices.make_layout("pmap", 2)
 
 
 def as_float(image):
@@ -63,7 +63,7 @@ def test_one_crop_is_what_training_evaluates(layout, digits):
     step = devices.parallelize(layout, make_evaluate_step(task.evaluate, layout.axis_name), "rrrs")
     given = devices.replicate(layout, (variables, digits.splits["test"]))
     there, _ = exact.evaluate(layout, step, *given, feed.indexed(360, 100, layout), task.sums)
-    model = models.build("resnet8", num_classes=10, **models.settings(config.model))
+    model = models.build("resnet8", num_classes=10, **models.build_arguments(config.model))
     network = Network(model, variables, preprocessing(config.data, digits), 1)
     here = evaluation.evaluate(network, digits.splits["test"], Protocol(), layout, batch_size=100)
     assert here["error"] == there["error"]
@@ -73,7 +73,7 @@ def test_one_crop_is_what_training_evaluates(layout, digits):
 
 def test_ten_crops_are_averaged_as_by_hand():
     network, examples = tiny(), labelled(3, 10, 10)
-    protocol = evaluation.choose(network, crops=10)
+    protocol = evaluation.choose_protocol(network, crops=10)
     assert protocol.size == 8
     ten = np.asarray(ten_crop(as_float(examples["image"]), 8))
     by_hand = np.mean([probabilities(network, ten[:, crop]) for crop in range(10)], axis=0)
@@ -87,7 +87,7 @@ def test_ten_crops_are_averaged_as_by_hand():
 
 def test_scales_are_averaged_as_by_hand():
     network, image = tiny(), labelled(2, 9, 12)["image"]
-    protocol = evaluation.choose(network, size=8, scales=(8, 11))
+    protocol = evaluation.choose_protocol(network, size=8, scales=(8, 11))
     middles = [resize_short_side(as_float(image), scale) for scale in (8, 11)]
     middles = [middles[0][:, :, 1:9], middles[1][:, 2:10, 3:11]]  # 8x10 and 11x14: margins 2; 3 and 6
     by_hand = np.mean([probabilities(network, middle) for middle in middles], axis=0)
@@ -95,7 +95,7 @@ def test_scales_are_averaged_as_by_hand():
 
 
 def test_144_crops_have_the_papers_scales_in_proportion():
-    protocol = evaluation.choose(tiny(), crops=144)
+    protocol = evaluation.choose_protocol(tiny(), crops=144)
     assert (protocol.size, protocol.scales) == (8, (9, 10, 11, 13))
     assert evaluation.count_views(protocol, (12, 16, 1)) == 144
     assert averaged(tiny(width=4), labelled(1, 8, 8)["image"], protocol).sum() == pytest.approx(1, abs=1e-5)
@@ -135,7 +135,7 @@ def test_dense_lenet_is_the_window_slid_over_the_image_and_its_mirror_image():
     for x in both:
         windows = [x[:, top : top + 32, left : left + 32] for top in (0, 4) for left in (0, 4, 8)]
         by_hand.append(softmax(np.mean([network.model.apply(network.variables, w)[0] for w in windows], axis=0)))
-    dense = averaged(network, image, evaluation.choose(network, dense=True))
+    dense = averaged(network, image, evaluation.choose_protocol(network, dense=True))
     np.testing.assert_allclose(dense, np.mean(by_hand, axis=0), rtol=1e-5)
     assert not np.allclose(by_hand[0], by_hand[1], rtol=1e-3)
 
@@ -176,7 +176,7 @@ def test_what_cannot_be_shown_is_named(name):
     asked, shape, message = WRONG[name]
     with pytest.raises(ConfigError, match=message):
         network = tiny(width=4)
-        evaluation.evaluate(network, labelled(2, *shape), evaluation.choose(network, **asked), ONE)
+        evaluation.evaluate(network, labelled(2, *shape), evaluation.choose_protocol(network, **asked), ONE)
 
 
 def test_a_network_and_its_data_have_to_agree(digits):
@@ -205,7 +205,7 @@ def test_without_batch_norm_there_is_nothing_to_recompute():
 
 def akamaster(real_data, depth):
     path = real_data / "weights" / f"cifar10_resnet{depth}_akamaster.safetensors"
-    return networks.of_weights(path, f"resnet{depth}", "akamaster")
+    return networks.load_weights(path, f"resnet{depth}", "akamaster")
 
 
 def test_published_weights_make_pytorchs_errors(real_data):
@@ -213,7 +213,7 @@ def test_published_weights_make_pytorchs_errors(real_data):
     examples = data.load("cifar10", real_data / "tfds").splits["test"]
     network = akamaster(real_data, 20)
     thousand = {name: array[:1000] for name, array in examples.items()}
-    result = evaluation.evaluate(network, thousand, evaluation.choose(network), ONE)
+    result = evaluation.evaluate(network, thousand, evaluation.choose_protocol(network), ONE)
     assert (result["error"], result["top5_error"]) == pytest.approx((0.076, 0.008), abs=1e-9)
     assert result["loss"] == pytest.approx(0.37417099, rel=1e-5)
 
@@ -223,5 +223,5 @@ def test_published_weights_make_pytorchs_errors(real_data):
 def test_published_weights_have_their_published_error(depth, error, real_data):
     network = akamaster(real_data, depth)
     examples = data.load("cifar10", real_data / "tfds").splits["test"]
-    result = evaluation.evaluate(network, examples, evaluation.choose(network), ONE)
+    result = evaluation.evaluate(network, examples, evaluation.choose_protocol(network), ONE)
     assert round(result["error"] * 10_000) == round(error * 10_000)

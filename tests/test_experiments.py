@@ -12,7 +12,7 @@ import pytest
 
 from experiments.__main__ import pages
 from tests import started
-from tests.started import ROOT, refused
+from tests.started import ROOT, read_refusal
 
 TINY = ["--width=4", "--set=batch_size=32", "--set=steps=4", "--set=evaluations=2", "--noprogress"]
 
@@ -34,7 +34,7 @@ def test_every_page_is_short_and_says_what_it_is_for():
 
 @pytest.mark.parametrize("page", sorted(pages()))
 def test_help_shows_the_pages_flags(page):
-    done = started.page(page, "--help")
+    done = started.run_page(page, "--help")
     text = done.stdout
     own = {"ledger": "--csv: ", "evaluate": "--crops: ", "doctor": "--data_dir: ", "verify": "--run: "}
     assert own.get(page, "--workdir: ") in text and "(default: " in text
@@ -161,7 +161,7 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_bad_input_is_one_line_before_any_training(name, digits_dir, tmp_path):
     flags, message = WRONG[name]
-    assert message in refused("depth_sweep", f"--data_dir={digits_dir}", f"--workdir={tmp_path / 'work'}", *flags)
+    assert message in read_refusal("depth_sweep", f"--data_dir={digits_dir}", f"--workdir={tmp_path / 'work'}", *flags)
     assert not list(tmp_path.rglob("config.json"))
 
 
@@ -177,12 +177,12 @@ def test_bad_input_is_one_line_before_any_training(name, digits_dir, tmp_path):
 )
 def test_a_factor_that_cannot_be_studied_is_one_line(page, flags, message, digits_dir, tmp_path):
     data_dir = [] if page == "report" else [f"--data_dir={digits_dir}"]
-    assert message in refused(page, *flags, *data_dir, f"--workdir={tmp_path}")
+    assert message in read_refusal(page, *flags, *data_dir, f"--workdir={tmp_path}")
     assert not list(tmp_path.rglob("config.json"))
 
 
 def test_one_run_has_no_seeds_in_parallel(tmp_path):
-    said = refused("train", "--seeds_in_parallel", f"--workdir={tmp_path}")
+    said = read_refusal("train", "--seeds_in_parallel", f"--workdir={tmp_path}")
     assert said == "error: --seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep\n"
 
 
@@ -207,7 +207,7 @@ def test_a_misspelt_flag_is_named():
 
 
 def test_a_workdir_without_runs_cannot_be_reported(tmp_path):
-    assert "no such folder" in refused("report", f"--workdir={tmp_path / 'nothing'}")
+    assert "no such folder" in read_refusal("report", f"--workdir={tmp_path / 'nothing'}")
 
 
 @pytest.mark.slow

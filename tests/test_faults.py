@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests import started
-from tests.killed import STEPS, arguments, command, ends, reached, run
+from tests.killed import STEPS, arguments, command, reached, read_outcome, run
 
 
 def attempt(data_dir, workdir, *flags, limits=()):
@@ -58,14 +58,14 @@ def test_a_full_disk(digits_dir, mounted, stopped, undisturbed):
     assert_one_line(status, stderr, "cannot write", "No space left on device", "the same command continues")
     subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
     run(digits_dir, disk)
-    assert ends(disk) == undisturbed
+    assert read_outcome(disk) == undisturbed
 
 
 def test_a_file_that_may_not_grow(digits_dir, tmp_path, undisturbed):
     status, stderr = attempt(digits_dir, tmp_path, limits=["-f 2"])
     assert_one_line(status, stderr, "cannot write", "File too large", "the same command continues")
     run(digits_dir, tmp_path)
-    assert ends(tmp_path) == undisturbed
+    assert read_outcome(tmp_path) == undisturbed
 
 
 def test_a_save_that_fails_in_the_middle(digits_dir, tmp_path):
@@ -87,14 +87,14 @@ def test_a_folder_turned_read_only(digits_dir, stopped, undisturbed):
         subprocess.run(["chattr", "-i", *places], check=True)
     assert_one_line(status, stderr, f"cannot write in {folder}", "Operation not permitted")
     run(digits_dir, stopped)
-    assert ends(stopped) == undisturbed
+    assert read_outcome(stopped) == undisturbed
 
 
 def test_checkpoints_deleted(digits_dir, stopped, undisturbed):
     """It begins anew: what it recorded before is not of the run that is made now."""
     shutil.rmtree(stopped / "run" / "checkpoints")
     run(digits_dir, stopped)
-    assert ends(stopped) == undisturbed
+    assert read_outcome(stopped) == undisturbed
 
 
 def test_a_file_of_the_newest_checkpoint_deleted(digits_dir, stopped, undisturbed):
@@ -102,7 +102,7 @@ def test_a_file_of_the_newest_checkpoint_deleted(digits_dir, stopped, undisturbe
     newest = max(checkpoints.glob("[0-9]*"), key=lambda path: int(path.name))
     (newest / "meta" / "metadata").unlink()
     assert f"checkpoint {newest.name} is damaged" in run(digits_dir, stopped)
-    assert ends(stopped) == undisturbed
+    assert read_outcome(stopped) == undisturbed
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_record_cut_or_deleted(digits_dir, stopped, file, keep, said):
     before = {
         other: other.read_bytes() for other in stopped.rglob("*") if other.is_file() and other.name != "manifest.json"
     }
-    done = started.page("train", *arguments(digits_dir, stopped))
+    done = started.run_page("train", *arguments(digits_dir, stopped))
     assert_one_line(done.returncode, done.stderr, str(path), said)
     assert before == {other: other.read_bytes() for other in before}
 

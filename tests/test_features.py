@@ -34,18 +34,18 @@ def test_first_filters_are_the_first_convolutions(network):
 
 def test_maps_are_the_endpoints_in_the_networks_order(network, images):
     model, variables = network
-    maps = features.maps(model, variables, normalize, images[0])
+    maps = features.compute_maps(model, variables, normalize, images[0])
     assert list(maps) == ["conv1", "stage1", "stage2", "stage3", "pool"]
     expected = model.apply(variables, normalize(jnp.asarray(images[:1])))[1]
     np.testing.assert_allclose(maps["stage2"], expected["stage2"][0], rtol=1e-4, atol=1e-5)
-    features.draw_maps(maps, features.picture(images[0]), 4, "")
+    features.draw_maps(maps, features.to_unit_range(images[0]), 4, "")
 
 
 def test_the_most_exciting_patch_is_where_a_second_search_finds_it(network, images):
     """The unit's activation, sought by hand; outside the patch pixels do not matter to it, inside they do."""
     model, variables = network
     unit = ("conv1", 2)
-    (patches,) = features.exciting(model, variables, normalize, images, [unit], count=3, batch_size=4).values()
+    (patches,) = features.find_patches(model, variables, normalize, images, [unit], count=3, batch_size=4).values()
     activations = np.asarray(model.apply(variables, normalize(jnp.asarray(images)))[1]["conv1"][..., 2])  # (7, 12, 12)
     strongest = activations.max(axis=(1, 2))
     assert [patch.image for patch in patches] == np.argsort(-strongest)[:3].tolist()
@@ -62,12 +62,12 @@ def test_the_most_exciting_patch_is_where_a_second_search_finds_it(network, imag
 )
 def test_an_unknown_unit_is_named(network, images, unit, message):
     with pytest.raises(ConfigError, match=message):
-        features.exciting(*network, normalize, images, [unit])
+        features.find_patches(*network, normalize, images, [unit])
 
 
 def test_units_are_written_with_their_endpoint(network, images):
-    assert features.units(["stage2:3", "conv1:0"]) == [("stage2", 3), ("conv1", 0)]
+    assert features.parse_units(["stage2:3", "conv1:0"]) == [("stage2", 3), ("conv1", 0)]
     with pytest.raises(ConfigError, match="write endpoint:channel"):
-        features.units(["stage2"])
-    maps = features.maps(*network, normalize, images[0])
-    assert features.first_units(maps, 2) == [("stage3", 0), ("stage3", 1)]
+        features.parse_units(["stage2"])
+    maps = features.compute_maps(*network, normalize, images[0])
+    assert features.default_units(maps, 2) == [("stage3", 0), ("stage3", 1)]

@@ -24,7 +24,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def resolved(base, digits):
-    return sweep.resolve(base, devices.choose("jit", 1), digits)
+    return sweep.resolve(base, devices.make_layout("jit", 1), digits)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def assert_equal(one, other):
 
 def begun(base, digits, folder, *assignments):
     config = override(change(base, "init_from", str(folder)), assignments)
-    return sweep.resolve(config, devices.choose("jit", 1), digits)
+    return sweep.resolve(config, devices.make_layout("jit", 1), digits)
 
 
 def test_a_run_begins_with_what_another_learned(base, resolved, trained, digits):
@@ -163,7 +163,7 @@ def test_akamasters_weights_are_trained_on_and_resumed(real_data, tmp_path):
         presets.get("resnet_cifar10", "tiny"), ["batch_size=8", "steps=2", "evaluations=2", "model.bn_group=8"]
     )
     config = change(config, "init_from", str(tmp_path / "start"))
-    layout = devices.choose("jit", 1)
+    layout = devices.make_layout("jit", 1)
     config = sweep.resolve(config, layout, dataset)
     assert config.model.zero_channels == "each_side" and config.data.std == (0.229, 0.224, 0.225)
     task = tasks.make(config, dataset, None)

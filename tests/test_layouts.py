@@ -61,8 +61,8 @@ def test_what_is_begun_on_one_goes_on_on_every_other(digits_dir, tmp_path):
 
 
 def test_parts_want_batch_norm_that_fits_in_them():
-    layout = devices.choose("jit", 1, accumulate=2)
+    layout = devices.make_layout("jit", 1, accumulate=2)
     for group, wrong in (("global", "batch norm of the global batch would change"), (32, "choose a divisor of 16")):
         with pytest.raises(ConfigError, match=wrong):
-            devices.check(layouts.config(group), layout)
-    devices.check(layouts.config(16), layout)
+            devices.check_batch(layouts.config(group), layout)
+    devices.check_batch(layouts.config(16), layout)

@@ -18,13 +18,13 @@ from cnn_jax.layers.geometry import receptive_field
 from cnn_jax.layers.pool import TrainablePool, max_pool, mean_pool
 from cnn_jax.models.macs import count_macs, macs_by_layer, trace
 from cnn_jax.models.published import INCEPTION, ROWS, UNITS, Row
-from cnn_jax.models.receptive import receptive_fields
-from tests.started import ROOT, refused
+from cnn_jax.models.receptive_fields import receptive_fields
+from tests.started import ROOT, read_refusal
 
 
 @pytest.mark.parametrize("model", dict.fromkeys(row.model for row in ROWS))
 def test_nothing_differs_from_what_is_printed(model):
-    entries = list(ledger.entries(row for row in ROWS if row.model == model))
+    entries = list(ledger.make_entries(row for row in ROWS if row.model == model))
     assert [entry for entry in entries if entry.verdict == ledger.DIFFERS] == []
 
 
@@ -75,12 +75,12 @@ def test_the_page_marks_deviations_and_writes_what_it_shows(tmp_path):
     (neurons,) = (row for row in rows if (row["quantity"], row["where"]) == ("units", "conv1"))
     assert (neurons["value"], neurons["ours"], neurons["verdict"]) == ("253440", "290400", "named deviation")
     assert [line for line in done.stdout.splitlines() if line.startswith("~ units conv1 ")]
-    assert "did you mean alexnet" in refused("ledger", "--models=alexnt")
+    assert "did you mean alexnet" in read_refusal("ledger", "--models=alexnt")
 
 
 def test_a_layer_that_is_not_there_is_no_zero():
     with pytest.raises(KeyError, match="no fc9 among"):
-        ledger.compute(Row("alexnet", {}, "units", "fc9", "1", "", "(p)", "", ""))
+        ledger.compute_quantity(Row("alexnet", {}, "units", "fc9", "1", "", "(p)", "", ""))
 
 
 def test_the_connections_of_lenet_are_the_sum_of_its_layers():

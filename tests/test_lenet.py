@@ -8,7 +8,7 @@ from cnn_jax import presets, tasks
 from cnn_jax.config import Classification
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
-from cnn_jax.models.lenet import BITMAPS, PADDING, TABLE_I, LeNet5, codes
+from cnn_jax.models.lenet import BITMAPS, PADDING, TABLE_I, LeNet5, output_codes
 from cnn_jax.tasks import classification
 from cnn_jax.train import optimizer
 
@@ -123,12 +123,12 @@ def test_dense_evaluation_is_the_sliding_window(output):
 def test_logits_are_minus_equation_7():
     model, variables = network()
     logits, endpoints = model.apply(variables, images(3, 32, 32, 1))
-    penalties = [[sum((x - w) ** 2) for w in codes(10).T] for x in np.asarray(endpoints["F6"], np.float64)]
+    penalties = [[sum((x - w) ** 2) for w in output_codes(10).T] for x in np.asarray(endpoints["F6"], np.float64)]
     np.testing.assert_allclose(logits, -np.array(penalties), rtol=1e-5)
 
 
 def test_codes_of_ten_classes_are_the_drawings():
-    for digit, code in enumerate(codes(10).T):
+    for digit, code in enumerate(output_codes(10).T):
         rows = ["".join("#" if pixel > 0 else "." for pixel in row) for row in code.reshape(12, 7)]
         assert rows == [line.split()[digit] for line in BITMAPS.strip().splitlines()]
 
@@ -136,12 +136,12 @@ def test_codes_of_ten_classes_are_the_drawings():
 @pytest.mark.parametrize("num_classes", [2, 10, 102])
 def test_codes_are_apart(num_classes):
     """Each of 84 values of +1 or -1, and two classes differ in a tenth of them or more."""
-    centres = codes(num_classes)
+    centres = output_codes(num_classes)
     assert centres.shape == (84, num_classes)
     assert set(np.unique(centres)) == {-1, 1}
     differing = (84 - centres.T @ centres) / 2
     assert (differing + 84 * np.eye(num_classes)).min() > 84 / 10
-    np.testing.assert_array_equal(centres, codes(num_classes))
+    np.testing.assert_array_equal(centres, output_codes(num_classes))
 
 
 def test_map_loss_is_equation_9():

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from cnn_jax import weights
 from tests import started
-from tests.started import refused
+from tests.started import read_refusal
 from tests.test_experiments import TINY, launch
 from tests.test_weights import drawn
 
@@ -50,12 +50,12 @@ def test_weights_are_converted_trained_on_and_converted_back(akamaster, digits_d
     run("convert", *flags, f"--back={tmp_path / 'start'}", f"--weights={tmp_path / 'back.safetensors'}")
     old, new = load_file(akamaster), load_file(tmp_path / "back.safetensors")
     assert all((old[name] == new[name]).all() for name in old.keys() | new.keys())
-    again = refused("convert", *flags, f"--weights={akamaster}", f"--workdir={tmp_path / 'start'}")
+    again = read_refusal("convert", *flags, f"--weights={akamaster}", f"--workdir={tmp_path / 'start'}")
     assert "is there already" in again
     # The digits have one channel: what does not fit is named, and nothing is trained.
     train = [f"--init_from={tmp_path / 'start'}", f"--data_dir={digits_dir}", "--set=model.width=16"]
     train += ["--set=data.mean=0.5", "--set=data.std=0.5", *TINY[1:]]
-    done = started.page("train", "--model=resnet8", *train, f"--workdir={tmp_path / 'runs'}")
+    done = started.run_page("train", "--model=resnet8", *train, f"--workdir={tmp_path / 'runs'}")
     assert done.returncode == 1
     assert "1 of another shape: params/conv1/conv/kernel 3x3x3x16, not 3x3x1x16" in done.stderr
 
@@ -65,7 +65,9 @@ def test_features_of_an_image(akamaster, tmp_path):
     flags = ["--model=resnet8", "--source=akamaster", f"--weights={akamaster}", f"--workdir={tmp_path / 'figures'}"]
     text = run("features", *flags, f"--image={tmp_path / 'image.png'}", "--maps=3")
     assert [line.rpartition("/")[2] for line in text.splitlines()] == ["filters.png", "maps.png"]
-    assert refused("features", *flags) == "error: give images: --dataset, such as cifar10, or --image=FILE, or both\n"
+    assert (
+        read_refusal("features", *flags) == "error: give images: --dataset, such as cifar10, or --image=FILE, or both\n"
+    )
 
 
 def test_a_published_net_makes_its_published_errors(real_data, tmp_path):
@@ -75,13 +77,13 @@ def test_a_published_net_makes_its_published_errors(real_data, tmp_path):
     text = run("published_depth", f"--nets=resnet20:akamaster:{file}", *flags)
     assert text.splitlines()[-1] == "| resnet20 | akamaster | 269,722 | 8.27 | 8.75 |"
     for net, message in (("resnet20", "write model:source:file"), (f"plain20:akamaster:{file}", "has no plain20")):
-        assert message in refused("published_depth", f"--nets={net}", *flags)
+        assert message in read_refusal("published_depth", f"--nets={net}", *flags)
 
 
 def test_a_width_is_given_in_one_way(digits_dir, tmp_path):
     flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}"]
-    both = refused("train", "--width=8", "--width_multiplier=0.5", *flags)
+    both = read_refusal("train", "--width=8", "--width_multiplier=0.5", *flags)
     assert both == "error: --width and --width_multiplier: leave one out\n"
-    assert refused("train", "--model=lenet5", "--width=8", *flags).startswith("error: lenet5 has no model.width; ")
-    small = refused("train", "--model=vgg16", "--set=model.stem=paper", *flags)
+    assert read_refusal("train", "--model=lenet5", "--width=8", *flags).startswith("error: lenet5 has no model.width; ")
+    small = read_refusal("train", "--model=vgg16", "--set=model.stem=paper", *flags)
     assert small == "error: model.stem=paper: vgg16 so takes 32 pixels or more; these are 8\n"

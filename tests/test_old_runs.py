@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.train import record
-from tests.started import page, refused
+from tests.started import read_refusal, run_page
 
 GOLDEN = Path(__file__).parent / "goldens" / "version_0_1_0"
 NAME = "plain8-digits-seed0-614763ad"
@@ -24,7 +24,7 @@ def workdir(digits_dir, tmp_path_factory):
     """The sweep that the folder is of, gone on with."""
     folder = tmp_path_factory.mktemp("old")
     shutil.copytree(GOLDEN / NAME, folder / NAME)
-    done = page("depth_sweep", *FLAGS, f"--data_dir={digits_dir}", f"--workdir={folder}")
+    done = run_page("depth_sweep", *FLAGS, f"--data_dir={digits_dir}", f"--workdir={folder}")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -48,30 +48,30 @@ def test_it_resumes_under_its_old_name_and_ends_as_it_would_have(workdir):
 
 def test_it_is_evaluated_verified_and_reported(workdir, digits_dir):
     run, data = f"--run={workdir / NAME}", f"--data_dir={digits_dir}"
-    evaluated = page("evaluate", run, data, "--noprogress")
+    evaluated = run_page("evaluate", run, data, "--noprogress")
     result = json.loads((workdir / NAME / "result.json").read_text())
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads(evaluated.stdout.splitlines()[-1])["test_error"] == pytest.approx(result["test_error"])
-    verified = page("verify", run, data, "--steps=21", "--devices=1", "--noprogress")
+    verified = run_page("verify", run, data, "--steps=21", "--devices=1", "--noprogress")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert verified.stdout.splitlines()[-1] in ("EQUAL", "EQUAL TO ROUNDING")
-    reported = page("report", f"--workdir={workdir}")
+    reported = run_page("report", f"--workdir={workdir}")
     assert reported.returncode == 0, reported.stderr
     assert "plain-8" in reported.stdout
-    trained = page("train", "--model=plain8", data, f"--workdir={workdir}", *FLAGS[4:])
+    trained = run_page("train", "--model=plain8", data, f"--workdir={workdir}", *FLAGS[4:])
     assert trained.returncode == 0, trained.stderr
     assert str(workdir / NAME) in trained.stdout  # finished already: it is found, and not trained again
 
 
 def test_a_report_knows_its_study_from_the_folder(workdir, tmp_path):
     assert json.loads((workdir / "study.json").read_text()) == {"study": "depth_sweep"}
-    assert "holds the study depth_sweep; leave --study out" in refused(
+    assert "holds the study depth_sweep; leave --study out" in read_refusal(
         "report", "--study=architectures", f"--workdir={workdir}"
     )
     shutil.copytree(workdir / NAME, tmp_path / NAME)
     config = json.loads((tmp_path / NAME / "config.json").read_text())
     config["model"]["name"] = "lenet5_full"
     (tmp_path / NAME / "config.json").write_text(json.dumps(config))
-    reported = page("report", f"--workdir={tmp_path}")  # without study.json, as older versions left it
+    reported = run_page("report", f"--workdir={tmp_path}")  # without study.json, as older versions left it
     assert reported.returncode == 0, reported.stderr
     assert "<h1>Architectures</h1>" in (tmp_path / "report.html").read_text()

@@ -25,7 +25,7 @@ WARM = [(0, 0.01), (399, 0.01), (400, 0.1), *PAPER[1:]]
 
 @pytest.mark.parametrize(("depth", "expected"), [(56, PAPER), (110, WARM)])
 def test_schedule_of_the_paper(depth, expected):
-    config = presets.with_warmup(presets.get("resnet_cifar10"), depth)
+    config = presets.add_warmup(presets.get("resnet_cifar10"), depth)
     traced = jax.jit(optimizer.schedule(config.optim, config.steps))
     for step, rate in expected:
         assert optimizer.learning_rate(config.optim, config.steps, step) == rate
@@ -33,7 +33,7 @@ def test_schedule_of_the_paper(depth, expected):
 
 
 def test_a_short_run_keeps_the_proportions():
-    config = presets.with_warmup(presets.get("resnet_cifar10"), 110)
+    config = presets.add_warmup(presets.get("resnet_cifar10"), 110)
     rates = [optimizer.learning_rate(config.optim, 800, step) for step in (0, 4, 5, 399, 400, 599, 600, 799)]
     assert rates == [0.01, 0.01, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
 
@@ -45,7 +45,7 @@ def test_what_decays(params, decayed, expected):
 
 
 def test_the_table_shows_what_decays(params):
-    lines = penalties.table(params, Optim(), Penalty(l1=1e-5, l2=2e-4, half=True, max_norm=3)).splitlines()
+    lines = penalties.format_table(params, Optim(), Penalty(l1=1e-5, l2=2e-4, half=True, max_norm=3)).splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["bn/bias", "7", "240", "none", "none", "none"],
         ["bn/scale", "7", "240", "none", "none", "none"],

@@ -108,12 +108,12 @@ def test_the_proximal_map_is_its_definition(w, l1, l2, half, size):
 
 def test_the_cost_is_as_the_lecture_writes_it():
     params = {"conv": {"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([5.0])}}
-    assert float(penalties.cost(Penalty(l1=0.1), params)) == pytest.approx(0.3)
-    assert float(penalties.cost(Penalty(l2=0.1), params)) == pytest.approx(0.5)
-    assert float(penalties.cost(Penalty(l2=0.1, half=True), params)) == pytest.approx(0.25)
-    assert float(penalties.cost(Penalty(l1=0.1, l2=0.1), params)) == pytest.approx(0.8)
-    assert float(penalties.cost(Penalty(l1=0.1, penalized="all"), params)) == pytest.approx(0.8)
-    assert float(penalties.cost(Penalty(l1=0.1, form="proximal"), params)) == 0.0
+    assert float(penalties.penalty_loss(Penalty(l1=0.1), params)) == pytest.approx(0.3)
+    assert float(penalties.penalty_loss(Penalty(l2=0.1), params)) == pytest.approx(0.5)
+    assert float(penalties.penalty_loss(Penalty(l2=0.1, half=True), params)) == pytest.approx(0.25)
+    assert float(penalties.penalty_loss(Penalty(l1=0.1, l2=0.1), params)) == pytest.approx(0.8)
+    assert float(penalties.penalty_loss(Penalty(l1=0.1, penalized="all"), params)) == pytest.approx(0.8)
+    assert float(penalties.penalty_loss(Penalty(l1=0.1, form="proximal"), params)) == 0.0
 
 
 def test_the_penalty_has_a_gradient_and_no_place_in_the_recorded_loss():

@@ -18,7 +18,7 @@ PUBLISHED = {  # parameters and GMACs, as in models/published.py, and epochs of 
 def row(name, tmp_path, accumulate=1, hours=24.0):
     dataset = known.absent("imagenet2012")
     one = tasks.complete(presets.get("auto", "imagenet2012", name), dataset)
-    layout = devices.choose("jit", 2, accumulate)
+    layout = devices.make_layout("jit", 2, accumulate)
     text = plan.counted([one], [dataset], tmp_path, layout, hours)
     assert "2 devices" in text and "nothing was trained or timed" in text
     columns = text.splitlines()[1].split()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.killed import FLAGS
-from tests.started import refused
+from tests.started import read_refusal
 
 SAID = """if True:
     from jax._src.xla_bridge import CUDA_VISIBLE_DEVICES
@@ -92,5 +92,5 @@ HOST = "--coordinator_address=127.0.0.1:1"
     ],
 )
 def test_what_is_missing_is_said(flags, told, digits_dir, tmp_path):
-    assert told in refused("train", *flags, f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
+    assert told in read_refusal("train", *flags, f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
     assert not list(tmp_path.iterdir())

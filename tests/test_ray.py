@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cnn_jax.runner import Settings, cluster
-from tests.started import ROOT, refused
+from tests.started import ROOT, read_refusal
 
 STEPS = 50
 SWEEP = [
@@ -138,4 +138,6 @@ def test_a_run_computes_on_what_it_is_given(gpus, platforms, share_of_memory, mo
 )
 def test_what_cannot_be_is_one_line(flags, told, digits_dir, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: EXTRAS=ray ./launch.sh test")
-    assert told in refused("depth_sweep", "--executor=ray", *flags, f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
+    assert told in read_refusal(
+        "depth_sweep", "--executor=ray", *flags, f"--data_dir={digits_dir}", f"--workdir={tmp_path}"
+    )

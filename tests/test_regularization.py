@@ -12,14 +12,14 @@ from cnn_jax.report import claims
 from cnn_jax.report.claims import Group
 from cnn_jax.studies.regularization import verdicts
 from cnn_jax.studies.regularization.cells import cells, choose, counts_of, measured
-from cnn_jax.studies.regularization.methods import OFF, REGULARIZERS, assign, parse, recognize
+from cnn_jax.studies.regularization.methods import DISABLED, REGULARIZERS, config_fields, parse_methods, recognize
 from cnn_jax.train.record import Run
-from tests.started import refused
+from tests.started import read_refusal
 from tests.test_experiments import TINY, launch
 
 
 def config(method, strength, examples=100, seed=0):
-    fields = assign(method, strength) | {"data.train_examples": examples, "seed": seed, "data.validation": 10}
+    fields = config_fields(method, strength) | {"data.train_examples": examples, "seed": seed, "data.validation": 10}
     return config_lib.to_dict(changed(Config(), fields))
 
 
@@ -40,20 +40,20 @@ def test_a_method_is_recognized_by_its_config(method):
 
 
 def test_two_methods_at_once_are_another():
-    both = changed(Config(), OFF | {"penalty.l1": 0.1, "model.dropout": 0.5})
+    both = changed(Config(), DISABLED | {"penalty.l1": 0.1, "model.dropout": 0.5})
     assert recognize(config_lib.to_dict(both)) == ("other", None)
 
 
 def test_one_factor_is_changed_at_a_time():
     for method, regularizer in REGULARIZERS.items():
-        on = {field for field, value in assign(method, 3).items() if value != OFF[field]}
-        assert on == {*regularizer.fields, *regularizer.besides}
+        on = {field for field, value in config_fields(method, 3).items() if value != DISABLED[field]}
+        assert on == {*regularizer.fields, *regularizer.extra_fields}
 
 
 def test_strengths_are_the_methods_own_or_those_given():
-    assert parse(["none", "l1"], ["l1=1e-5,0.1"]) == [("none", None), ("l1", 1e-5), ("l1", 0.1)]
-    assert parse(["dropout"], []) == [("dropout", value) for value in REGULARIZERS["dropout"].strengths]
-    assert parse(["early_stopping"], ["early_stopping=5"]) == [("early_stopping", 5)]
+    assert parse_methods(["none", "l1"], ["l1=1e-5,0.1"]) == [("none", None), ("l1", 1e-5), ("l1", 0.1)]
+    assert parse_methods(["dropout"], []) == [("dropout", value) for value in REGULARIZERS["dropout"].strengths]
+    assert parse_methods(["early_stopping"], ["early_stopping=5"]) == [("early_stopping", 5)]
     for names, strengths, message in (
         (["l3"], [], "unknown method 'l3'; choose from none, l1, l2"),
         (["l1"], ["l2=1"], "l2 is not among the methods, l1"),
@@ -62,7 +62,7 @@ def test_strengths_are_the_methods_own_or_those_given():
         ([], [], "--methods is empty"),
     ):
         with pytest.raises(ConfigError, match=message):
-            parse(names, strengths)
+            parse_methods(names, strengths)
 
 
 def test_the_strength_is_chosen_on_validation_and_never_on_test():
@@ -90,7 +90,7 @@ def test_pairs_see_what_their_seeds_share():
     none = [run("none", None, seed, test=test + 0.02) for seed, test in enumerate(tests)]
     l2 = [run("l2", 0.01, seed, test=test) for seed, test in enumerate(tests)]
     sides = Group("none", none), Group("l2", l2)
-    axes = ("seed", *OFF)
+    axes = ("seed", *DISABLED)
     paired = claims.compare("better", "", "test_error", *sides, True, axes=axes, paired=True)
     assert paired["verdict"] == "PASS" and paired["standard_error"] == pytest.approx(0, abs=1e-9)
     assert claims.compare("better", "", "test_error", *sides, True, axes=axes)["verdict"] == "FAIL"
@@ -149,7 +149,7 @@ def test_the_page_trains_measures_and_reports(digits_dir, tmp_path):
 
 def test_a_net_without_dropout_is_told_so_and_studied_without(digits_dir, tmp_path):
     flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--model=lenet5_full", "--seeds=0", "--noprogress"]
-    assert "lenet5_full has no model.dropout" in refused("regularization", *flags, "--methods=dropout")
+    assert "lenet5_full has no model.dropout" in read_refusal("regularization", *flags, "--methods=dropout")
     tiny = ["--methods=none", "--train_examples=40", "--set=steps=2", "--set=evaluations=1"]
     done = launch("regularization", *flags, *tiny)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
 from cnn_jax.models.macs import count_macs
-from cnn_jax.models.residual import Block, layers_of, stack_blocks
+from cnn_jax.models.residual import Block, make_conv_norm, stack_blocks
 
 
 def variables_of(model, shape=(224, 224, 3)):
@@ -117,7 +117,7 @@ def x():
 @pytest.mark.parametrize(("place", "strides"), [("1x1", (2, 1, 1)), ("3x3", (1, 2, 1))])
 def test_a_bottleneck_whose_branch_is_dead_is_its_shortcut(x, place, strides):
     """3 channels become 4 * 2: at half the size, option A's five zero channels are two before and three after."""
-    layer = layers_of(build("resnet50", stem="small"))
+    layer = make_conv_norm(build("resnet50", stem="small"))
     block = Block(2, 2, "A", "each_side", layer, bottleneck=True, stride_in=place)
     assert tuple(stride for _, _, stride in block.layers()) == strides
     variables = block.init(jax.random.key(0), x, train=False)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax.train.checkpoint import KEPT
+from cnn_jax.train.checkpoint import MAX_TO_KEEP
 from tests import started
-from tests.killed import STEPS, arguments, command, ends, interrupt, reached, run, saving, sweep_command
+from tests.killed import STEPS, arguments, command, interrupt, reached, read_outcome, run, saving, sweep_command
 
 
 def test_the_undisturbed_run_recorded_what_it_should(undisturbed):
@@ -35,7 +35,7 @@ def test_terminated_it_saves_and_goes_on(digits_dir, tmp_path, undisturbed):
     newest = max(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert 10 <= newest < STEPS
     run(digits_dir, tmp_path)
-    assert ends(tmp_path) == undisturbed
+    assert read_outcome(tmp_path) == undisturbed
     sessions = json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]
     assert [(session["from_step"], session["to_step"]) for session in sessions] == [(0, newest), (newest, STEPS)]
 
@@ -45,7 +45,7 @@ def test_killed_again_and_again_it_goes_on(digits_dir, tmp_path, undisturbed):
         status, _ = interrupt(digits_dir, tmp_path, signal.SIGKILL, moment)
         assert status == -signal.SIGKILL
     run(digits_dir, tmp_path)
-    assert ends(tmp_path) == undisturbed
+    assert read_outcome(tmp_path) == undisturbed
     assert not list((tmp_path / "run" / "checkpoints").glob("*tmp*"))
 
 
@@ -60,7 +60,7 @@ def test_a_finished_run_is_not_run_again(digits_dir, tmp_path, undisturbed):
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, stopped, undisturbed, damage):
     checkpoints = stopped / "run" / "checkpoints"
     steps = sorted(int(path.name) for path in checkpoints.iterdir())
-    assert len(steps) == KEPT
+    assert len(steps) == MAX_TO_KEEP
     # All of its files: of one alone, the part that is hit may hold what was written over later.
     for path in (checkpoints / str(steps[-1])).rglob("d/*"):
         content = path.read_bytes()
@@ -74,19 +74,19 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(digits_dir, st
     said = run(digits_dir, stopped)
     assert f"checkpoint {steps[-1]} is damaged" in said and "going back to the one before" in said
     assert (stopped / "run" / "checkpoints_damaged" / str(steps[-1])).exists()
-    assert ends(stopped) == undisturbed
+    assert read_outcome(stopped) == undisturbed
 
 
 def test_another_config_is_refused_and_nothing_is_lost(digits_dir, stopped):
     files = {path: path.read_bytes() for path in Path(stopped).rglob("*") if path.is_file()}
     other = arguments(digits_dir, stopped, "--set=optim.learning_rate=0.05")
-    done = started.page("train", *other)
+    done = started.run_page("train", *other)
     assert done.returncode == 1
     assert "belongs to another config: optim.learning_rate: 0.1 there, 0.05 here" in done.stderr
     # The same refusal where config.json was exchanged, from the checkpoint's own copy.
     config = stopped / "run" / "config.json"
     config.write_text(config.read_text().replace('"learning_rate": 0.1', '"learning_rate": 0.05'))
-    done = started.page("train", *other)
+    done = started.run_page("train", *other)
     assert done.returncode == 1
     assert "optim.learning_rate: 0.1 there, 0.05 here" in done.stderr
     unchanged = {path for path in files if path.exists() and path.read_bytes() == files[path]}

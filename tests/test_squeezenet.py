@@ -11,14 +11,14 @@ from cnn_jax.models import build
 from cnn_jax.models.macs import count_macs
 from tests import networks
 
-traced = partial(networks.traced, "squeezenet1_1")
+traced = partial(networks.trace_shapes, "squeezenet1_1")
 
 
 @pytest.fixture(scope="module")
 def small():
     model = build("squeezenet1_1", num_classes=10, width=8, image_size=16)
     x = np.random.default_rng(0).standard_normal((2, 16, 16, 3), np.float32)
-    return model, networks.drawn(model, x), x
+    return model, networks.draw_variables(model, x), x
 
 
 def test_published_parameter_count_and_macs():

@@ -94,7 +94,7 @@ def take_steps(config, dataset, layout, indices_of, state=None):
 def test_one_batch_is_learnt_by_heart(digits):
     config = digits_config("data.pad=0", "data.flip=false", "steps=60")
     batch = training_indices(1437, 32, 0, 0)
-    layout = devices.choose("jit", 1)
+    layout = devices.make_layout("jit", 1)
     first = take_steps(config, digits, layout, [batch])
     last = take_steps(config, digits, layout, [batch] * 60)
     before = take_steps(config, digits, layout, [batch] * 59)
@@ -111,7 +111,7 @@ REGULARIZED += ["model.dropout=0.5", "optim.weight_decay=0.01", "optim.decoupled
 def test_jit_and_pmap_give_the_same_numbers(digits, assignments):
     config = digits_config(*assignments)
     batches = [training_indices(1437, 32, 0, step) for step in range(3)]
-    layouts = [devices.choose(parallel, count) for parallel, count in (("jit", 1), ("jit", 2), ("pmap", 2))]
+    layouts = [devices.make_layout(parallel, count) for parallel, count in (("jit", 1), ("jit", 2), ("pmap", 2))]
     one, *others = (take_steps(config, digits, layout, batches) for layout in layouts)
     # What one layout began, another can go on with: the state has no device axis.
     others.append(
@@ -130,14 +130,14 @@ def test_jit_and_pmap_give_the_same_numbers(digits, assignments):
 
 def test_groups_that_differ_give_other_numbers(digits):
     batch = [training_indices(1437, 32, 0, 0)]
-    layout = devices.choose("jit", 1)
+    layout = devices.make_layout("jit", 1)
     whole, ghost = (take_steps(digits_config(f"model.bn_group={group}"), digits, layout, batch) for group in (32, 8))
     assert abs(float(whole.sums["loss"] - ghost.sums["loss"])) > 0.1
 
 
 def test_bfloat16_trains_and_keeps_float32_parameters(digits):
     batches = [training_indices(1437, 32, 0, step) for step in range(2)]
-    layout = devices.choose("jit", 1)
+    layout = devices.make_layout("jit", 1)
     low = take_steps(digits_config("dtype=bfloat16"), digits, layout, batches)
     full = take_steps(digits_config(), digits, layout, batches)
     assert {leaf.dtype for leaf in jax.tree.leaves(low.params)} == {np.dtype("float32")}
@@ -160,17 +160,17 @@ def test_a_seed_is_the_same_network_scanned_or_not(digits):
 def test_scanned_blocks_train_to_the_same_numbers(digits):
     plain, scanned = blocks_scanned_or_not(digits, "optim.weight_decay=0.01")
     batches = [training_indices(1437, 32, 0, step) for step in range(3)]
-    one = take_steps(plain, digits, devices.choose("jit", 1), batches)
+    one = take_steps(plain, digits, devices.make_layout("jit", 1), batches)
     expected = {"params": one.params, "sums": one.sums, **one.model_state}
     for parallel in ("jit", "pmap"):
-        other = take_steps(scanned, digits, devices.choose(parallel, 2), batches)
+        other = take_steps(scanned, digits, devices.make_layout(parallel, 2), batches)
         actual = unstack_blocks({"params": other.params, "sums": other.sums, **other.model_state})
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), actual, expected)
 
 
 def test_the_first_step_that_diverges_is_remembered(digits):
     config = digits_config("optim.learning_rate=1e20")
-    layout = devices.choose("jit", 1)
+    layout = devices.make_layout("jit", 1)
     batches = [training_indices(1437, 32, 0, step) for step in range(4)]
     state = take_steps(config, digits, layout, batches)
     assert 1 <= state.diverged_at <= 2

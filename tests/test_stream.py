@@ -177,11 +177,11 @@ def test_streamed_images_are_tested_as_those_in_memory(insects, tmp_path, crops,
     config = override(
         presets.get("resnet_digits"), [*settings, "data.short_side=28,40", "data.mean=0.5", "evaluations=1"]
     )
-    config, layout = tasks.complete(config, insects), devices.choose("pmap", 2)
+    config, layout = tasks.complete(config, insects), devices.make_layout("pmap", 2)
     task = tasks.make(config, insects, layout.axis_name)
     loop.fit(task, config, insects, tmp_path, loop.Options(layout, progress=False))
-    network, _ = networks.of_run(tmp_path, config, insects)
-    protocol = evaluation.choose(network, crops)
+    network, _ = networks.load_run(tmp_path, config, insects)
+    protocol = evaluation.choose_protocol(network, crops)
     streamed = evaluation.evaluate(network, insects.first("test", 5), protocol, layout, workers=workers)
     each = []
     for index in range(5):

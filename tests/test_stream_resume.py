@@ -25,7 +25,7 @@ def test_a_streamed_run_stopped_in_mid_epoch_ends_with_the_same_bits(insects_dir
     settings = ["model.name=resnet8", "model.width=4", "model.bn_group=4", "batch_size=8", "data.crop=24", "steps=10"]
     settings += ["data.short_side=28,40", "data.mean=0.5", "data.pca=0.1", "evaluations=2"]
     config = tasks.complete(override(presets.get("resnet_digits"), settings), insects)
-    layout = devices.choose("pmap", 2)
+    layout = devices.make_layout("pmap", 2)
     task = tasks.make(config, insects, layout.axis_name)
 
     def fit(name, **more):

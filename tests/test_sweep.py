@@ -42,8 +42,8 @@ def test_epochs_are_turned_into_steps(base):
 
 def test_a_device_group_is_a_devices_share(base, digits):
     config = change(base, "model.bn_group", "device")
-    assert sweep.resolve(config, devices.choose("jit", 1), digits).model.bn_group == 32
-    assert sweep.resolve(config, devices.choose("pmap", 2), digits).model.bn_group == 16
+    assert sweep.resolve(config, devices.make_layout("jit", 1), digits).model.bn_group == 32
+    assert sweep.resolve(config, devices.make_layout("pmap", 2), digits).model.bn_group == 16
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,12 @@ def test_a_device_group_is_a_devices_share(base, digits):
 )
 def test_what_cannot_be_run_on_two_devices(base, path, value, message, digits):
     with pytest.raises(ConfigError, match=message):
-        sweep.resolve(change(base, path, value), devices.choose("pmap", 2), digits)
+        sweep.resolve(change(base, path, value), devices.make_layout("pmap", 2), digits)
 
 
 def test_too_many_devices():
     with pytest.raises(ConfigError, match="--devices=3: this process has 2 .cpu.*JAX_NUM_CPU_DEVICES=3"):
-        devices.choose("auto", 3)
+        devices.make_layout("auto", 3)
 
 
 def test_two_runs_of_one_config_are_refused(base, tmp_path):

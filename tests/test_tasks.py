@@ -49,7 +49,7 @@ def test_killed_it_goes_on_to_the_same_bits(digits_dir, undisturbed, tmp_path):
     progress = json.loads((tmp_path / "run" / "progress.json").read_text())
     assert progress["headline"] is None or progress["headline"].startswith("PSNR ")
     killed.run(digits_dir, tmp_path, *flags, page=PAGE)
-    assert killed.ends(tmp_path) == killed.ends(undisturbed[0])
+    assert killed.read_outcome(tmp_path) == killed.read_outcome(undisturbed[0])
 
 
 @pytest.mark.parametrize("layout", [["--devices=2"], ["--processes=2", "--devices=1"]])
@@ -96,7 +96,7 @@ def problem(digits):
 def test_outputs_are_of_every_example_once_and_in_order(problem, layout):
     """360 test images in batches of 32: the last is padded. A sum of them counts none twice, and none is left out."""
     config, dataset = problem
-    layout = devices.choose(*layout)
+    layout = devices.make_layout(*layout)
     task = tasks.make(config, dataset, layout.axis_name)
     program = loop.make_program(task, config.optim, config.penalty, config.steps, layout)
     state = devices.replicate(layout, loop.initial_state(program, task, config, dataset))

@@ -10,7 +10,7 @@ from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.norm import local_response_norm
 from cnn_jax.layers.pool import Pool
 from cnn_jax.models import build, complete
-from tests.networks import drawn, traced
+from tests.networks import draw_variables, trace_shapes
 
 
 def images(size, channels=1):
@@ -18,7 +18,7 @@ def images(size, channels=1):
 
 
 def names(name, size=8, **changes):
-    _, _, variables = traced(name, size, 1, num_classes=10, image_size=size, **changes)
+    _, _, variables = trace_shapes(name, size, 1, num_classes=10, image_size=size, **changes)
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves}
 
@@ -38,7 +38,7 @@ def test_a_plain_net_is_its_layers_one_after_another(activation):
     """A second implementation: convolution by XLA, no normalisation, the mean and the classifier."""
     model = build("plain8", num_classes=10, image_size=8, width=4, normalization="none", activation=activation)
     x = images(8)
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     y = x
     layers = ["conv1", *(f"stage{s}_block1/conv{c}" for s in (1, 2, 3) for c in (1, 2))]
     for layer in layers:
@@ -60,7 +60,7 @@ def test_lrn_stands_where_batch_norm_does():
     model = build("plain8", num_classes=10, image_size=8, width=8, normalization="lrn")
     none = build("plain8", num_classes=10, image_size=8, width=8, normalization="none", activation="tanh")
     x = images(8)
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     _, endpoints = model.apply(variables, x)
     before = jnp.arctanh(none.apply(variables, x)[1]["conv1"])
     np.testing.assert_allclose(endpoints["conv1"], jax.nn.relu(local_response_norm(before)), rtol=1e-4, atol=1e-5)
@@ -73,7 +73,7 @@ def test_what_padding_holds_changes_no_shape_and_some_numbers(name, padding_mode
     usual, other = (
         build(name, num_classes=10, image_size=8, width=4, padding_mode=mode) for mode in ("zero", padding_mode)
     )
-    variables = drawn(usual, images(8))
+    variables = draw_variables(usual, images(8))
     assert not np.allclose(usual.apply(variables, images(8))[0], other.apply(variables, images(8))[0])
 
 
@@ -81,7 +81,7 @@ def test_a_circular_net_is_equivariant_to_circular_shifts():
     """No pixel is an edge: stage 1, which has no stride, moves as the image does."""
     model = build("resnet8", num_classes=10, image_size=8, width=4, padding_mode="circular")
     x = images(8)
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     shifted = model.apply(variables, np.roll(x, (3, 2), axis=(1, 2)))[1]["stage1"]
     np.testing.assert_allclose(shifted, jnp.roll(model.apply(variables, x)[1]["stage1"], (3, 2), (1, 2)), atol=1e-5)
 
@@ -90,7 +90,7 @@ def test_a_circular_net_is_equivariant_to_circular_shifts():
 def test_dropout_drops_the_last_means_in_training_alone(name):
     model = build(name, num_classes=10, image_size=8, width=16, dropout=0.5)
     x = images(8)
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     usual = build(name, num_classes=10, image_size=8, width=16)
     np.testing.assert_array_equal(model.apply(variables, x)[0], usual.apply(variables, x)[0])
     draws = [
@@ -136,8 +136,8 @@ def test_a_plain_net_without_padding_on_larger_images():
 @pytest.mark.parametrize("pooling", ["mean", "overlapping", "strided"])
 @pytest.mark.parametrize(("name", "size"), [("vgg11", 8), ("vgg11", 32), ("lenet5", 32), ("lenet5_full", 8)])
 def test_every_pooling_halves_the_maps(name, size, pooling):
-    usual = traced(name, size, 1, num_classes=10, image_size=size, pooling="max")
-    other = traced(name, size, 1, num_classes=10, image_size=size, pooling=pooling)
+    usual = trace_shapes(name, size, 1, num_classes=10, image_size=size, pooling="max")
+    other = trace_shapes(name, size, 1, num_classes=10, image_size=size, pooling=pooling)
     assert usual[:2] == other[:2]
     new = {leaf: shape for leaf, shape in names(name, size, pooling=pooling).items() if "/conv/" in leaf}
     pools = [layer for layer in usual[1] if layer.startswith(("pool", "S"))]
@@ -161,7 +161,7 @@ def test_overlapping_windows_are_krizhevskys_and_means_are_means():
 def test_vgg_with_batch_norm_is_vgg_bn_and_lrn_follows_each_convolution():
     assert names("vgg11", 32, normalization="bn") == names("vgg11_bn", 32)
     assert names("vgg11", 32, normalization="lrn") == names("vgg11", 32)
-    _, endpoints, _ = traced("vgg11", 32, image_size=32, normalization="lrn")
+    _, endpoints, _ = trace_shapes("vgg11", 32, image_size=32, normalization="lrn")
     assert {name for name in endpoints if name.startswith("norm")} == {
         name.replace("conv", "norm") for name in endpoints if name.startswith("conv")
     }
@@ -169,16 +169,18 @@ def test_vgg_with_batch_norm_is_vgg_bn_and_lrn_follows_each_convolution():
 
 def test_alexnet_without_its_response_normalisation_has_the_same_parameters():
     assert names("alexnet", 32, normalization="none") == names("alexnet", 32)
-    assert "norm1" not in traced("alexnet", 32, image_size=32, normalization="none")[1]
-    assert "norm1" in traced("alexnet", 32, image_size=32)[1]
+    assert "norm1" not in trace_shapes("alexnet", 32, image_size=32, normalization="none")[1]
+    assert "norm1" in trace_shapes("alexnet", 32, image_size=32)[1]
 
 
 def test_alexnet_pools_without_overlap():
-    _, overlapping, _ = traced("alexnet", 227)
-    _, apart, variables = traced("alexnet", 227, pooling="max")
+    _, overlapping, _ = trace_shapes("alexnet", 227)
+    _, apart, variables = trace_shapes("alexnet", 227, pooling="max")
     assert [overlapping[f"pool{index}"][0] for index in (1, 2, 5)] == [27, 13, 6]  # the paper's
     assert [apart[f"pool{index}"][0] for index in (1, 2, 5)] == [27, 13, 6]
-    small = [traced("alexnet", 32, image_size=32, pooling=pooling)[1]["pool5"][0] for pooling in ("overlapping", "max")]
+    small = [
+        trace_shapes("alexnet", 32, image_size=32, pooling=pooling)[1]["pool5"][0] for pooling in ("overlapping", "max")
+    ]
     assert small == [3, 4]
     assert variables["params"]["fc6"]["kernel"].shape[:2] == (6, 6)
 
@@ -195,10 +197,10 @@ def test_a_strided_convolution_pads_as_all_others_do():
 
 @pytest.mark.parametrize("name", ["lenet5", "lenet5_full"])
 def test_lenet_without_padding_sees_smaller_maps(name):
-    _, zero, _ = traced(name, 28, 1, image_size=28)
-    _, valid, _ = traced(name, 28, 1, image_size=28, padding_mode="valid")
+    _, zero, _ = trace_shapes(name, 28, 1, image_size=28)
+    _, valid, _ = trace_shapes(name, 28, 1, image_size=28, padding_mode="valid")
     assert (zero["C1"][0], zero["C3"][0]) == (28, 10) and (valid["C1"][0], valid["C3"][0]) == (24, 8)
-    assert traced(name, 32, 1, padding_mode="valid")[1] == traced(name, 32, 1)[1]  # the paper pads nothing
+    assert trace_shapes(name, 32, 1, padding_mode="valid")[1] == trace_shapes(name, 32, 1)[1]  # the paper pads nothing
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
@@ -208,7 +210,7 @@ def test_the_nonlinearity_is_everywhere(name, layer, activation):
         name, num_classes=10, image_size=8, activation=activation, **({} if "lenet" in name else {"width": 8})
     )
     x = images(8)
-    _, endpoints = model.apply(drawn(model, x), x)
+    _, endpoints = model.apply(draw_variables(model, x), x)
     for end, value in endpoints.items():
         if end not in ("output", "fc8"):
             assert float(value.min()) >= 0

@@ -22,7 +22,7 @@ def run(digits_dir, tmp_path_factory):
 
 
 def verified(*flags):
-    return started.page("verify", "--noprogress", *flags)
+    return started.run_page("verify", "--noprogress", *flags)
 
 
 def test_a_run_repeats_itself_bit_for_bit(run):
@@ -141,4 +141,4 @@ def test_what_cannot_be_verified_is_said(run, tmp_path):
         ([f"--run={tmp_path}"], "is not a run folder"),
         ([f"--run={bare}"], "manifest.json is missing"),
     ):
-        assert said in started.refused("verify", *flags)
+        assert said in started.read_refusal("verify", *flags)

@@ -6,7 +6,7 @@ import pytest
 from cnn_jax.config import ConfigError
 from cnn_jax.models import MODELS, build
 from cnn_jax.models.macs import count_macs
-from tests.networks import drawn, traced
+from tests.networks import draw_variables, trace_shapes
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_every_vgg_is_counted():
 
 @pytest.mark.parametrize(("name", "count"), COUNTS.items())
 def test_published_parameter_counts(name, count):
-    _, _, variables = traced(name)
+    _, _, variables = trace_shapes(name)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == count
     weighted = [layer for layer in variables["params"] if not layer.startswith("bn")]
     assert len(weighted) == int("".join(filter(str.isdigit, name)))
@@ -47,7 +47,7 @@ def test_published_macs(name, billions):
 
 
 def test_shapes_of_vgg16():
-    logits, endpoints, _ = traced("vgg16")
+    logits, endpoints, _ = trace_shapes("vgg16")
     assert logits == (2, 1000)
     assert endpoints["conv1_1"] == endpoints["conv1_2"] == (224, 224, 64)
     assert [endpoints[f"pool{stage}"] for stage in range(1, 6)] == [
@@ -62,7 +62,7 @@ def test_shapes_of_vgg16():
 
 
 def test_configuration_c_ends_its_last_three_stages_with_1x1():
-    _, _, variables = traced("vgg16c", 32, image_size=32, width=1)
+    _, _, variables = trace_shapes("vgg16c", 32, image_size=32, width=1)
     sizes = {name: leaves["kernel"].shape[0] for name, leaves in variables["params"].items() if "conv" in name}
     assert {name for name, size in sizes.items() if size == 1} == {"conv3_3", "conv4_3", "conv5_3"}
     assert len(sizes) == 13
@@ -72,7 +72,7 @@ def test_configuration_c_ends_its_last_three_stages_with_1x1():
 @pytest.mark.parametrize(("size", "channels", "stem"), [(8, 1, "tiny"), (28, 1, "small"), (32, 3, "paper")])
 def test_small_images(name, size, channels, stem):
     assert build(name, image_size=size).stem == stem
-    logits, endpoints, _ = traced(name, size, channels, image_size=size, num_classes=10)
+    logits, endpoints, _ = trace_shapes(name, size, channels, image_size=size, num_classes=10)
     assert logits == (2, 10)
     assert endpoints["pool5"] == (1, 1, 512)
 
@@ -89,7 +89,7 @@ def test_a_lrn_differs_from_a_by_response_normalization_after_conv1_1(x):
     plain, normalized = (
         build(name, num_classes=10, width=4, image_size=16, initialization="he") for name in ("vgg11", "vgg11_lrn")
     )
-    variables = drawn(plain, x)
+    variables = draw_variables(plain, x)
     _, endpoints = plain.apply(variables, x)
     _, with_lrn = normalized.apply(variables, x)
     assert with_lrn.keys() - endpoints.keys() == {"norm1_1"}
@@ -101,7 +101,7 @@ def test_a_lrn_differs_from_a_by_response_normalization_after_conv1_1(x):
 
 def test_dropout_only_in_training(x):
     model = build("vgg11", num_classes=10, width=4, image_size=16, initialization="he")
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     logits, still = model.apply(variables, x)
     np.testing.assert_array_equal(logits, model.apply(variables, x)[0])
     _, dropped = model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
@@ -110,7 +110,7 @@ def test_dropout_only_in_training(x):
 
 def test_batch_norm_comes_before_the_nonlinearity(x):
     model = build("vgg11_bn", num_classes=10, width=4, image_size=16, initialization="he")
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     variables["params"]["bn1_1"]["bias"][:] = -1e3
     rngs = {"dropout": jax.random.key(1)}
     (_, endpoints), moved = model.apply(variables, x, train=True, mutable=["batch_stats"], rngs=rngs)
@@ -124,7 +124,7 @@ def test_batch_norm_comes_before_the_nonlinearity(x):
 def test_the_head_slides_over_a_larger_image(x):
     """The scores at each place of a larger pool5 are those of its window alone (Section 3.2)."""
     model = build("vgg11", num_classes=5, width=4, image_size=16, stem="tiny", initialization="he")
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     large = np.random.default_rng(1).standard_normal((1, 24, 32, 3), np.float32)
     logits, endpoints = model.apply(variables, large)
     pool5 = np.asarray(endpoints["pool5"])
@@ -141,7 +141,7 @@ def test_the_head_slides_over_a_larger_image(x):
 
 def test_bfloat16_logits_are_float32_and_near(x):
     model = build("vgg11", num_classes=10, width=4, image_size=16, initialization="he")
-    variables = drawn(model, x)
+    variables = draw_variables(model, x)
     full, _ = model.apply(variables, x)
     low, endpoints = model.clone(dtype=jnp.bfloat16).apply(variables, x)
     assert low.dtype == jnp.float32

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.killed import ends, sweep_command
+from tests.killed import read_outcome, sweep_command
 
 TWO = ["--seeds=0,1", "--workers=2", "--checkpoint_seconds=0", "--hung_seconds=20"]
 
@@ -57,7 +57,7 @@ def test_a_worker_that_hangs_and_one_that_is_killed_go_on_from_their_checkpoints
     assert any("its worker process was killed by SIGKILL" in line for line in lines)
     assert any("it hung: its progress.json did not change for 20 s" in line for line in lines)
     (folder,) = tmp_path.glob("plain8-digits-seed0-*")
-    assert ends(tmp_path, folder.name) == undisturbed
+    assert read_outcome(tmp_path, folder.name) == undisturbed
 
 
 def test_a_worker_that_is_killed_twice_fails_its_run_alone(digits_dir, tmp_path):

@@ -47,7 +47,7 @@ SHAPES = (
 KINDS = ("forward", "input gradient", "kernel gradient")
 
 
-def seconds(function: Callable[..., Any], *arguments: jax.Array) -> Callable[[], float]:
+def make_timer(function: Callable[..., Any], *arguments: jax.Array) -> Callable[[], float]:
     """A timer of one call of the compiled function."""
     compiled = jax.jit(function)
     jax.block_until_ready(compiled(*arguments))
@@ -60,9 +60,11 @@ def seconds(function: Callable[..., Any], *arguments: jax.Array) -> Callable[[],
     return call
 
 
-def gradient(convolve: Callable[..., Any], by: int, x: jax.Array, kernel: jax.Array, y_bar: jax.Array) -> jax.Array:
+def gradient(
+    convolve: Callable[..., Any], argument: int, x: jax.Array, kernel: jax.Array, y_bar: jax.Array
+) -> jax.Array:
     """That by the input (0) or by the kernel (1) alone; the compiler leaves the other out."""
-    return jax.vjp(convolve, x, kernel)[1](y_bar)[by]
+    return jax.vjp(convolve, x, kernel)[1](y_bar)[argument]
 
 
 def measure(shape: Shape, batch_size: int, rounds: int) -> dict[str, tuple[float, float]]:
@@ -75,16 +77,16 @@ def measure(shape: Shape, batch_size: int, rounds: int) -> dict[str, tuple[float
     timers: dict[str, list[Callable[[], float]]] = {kind: [] for kind in KINDS}
     for convolve in (lambda x, k: conv(x, k, shape.stride, shape.padding), xla_conv(shape.stride, shape.padding)):
         y = convolve(x, kernel)
-        timers["forward"].append(seconds(convolve, x, kernel))
-        timers["input gradient"].append(seconds(partial(gradient, convolve, 0), x, kernel, y))
-        timers["kernel gradient"].append(seconds(partial(gradient, convolve, 1), x, kernel, y))
+        timers["forward"].append(make_timer(convolve, x, kernel))
+        timers["input gradient"].append(make_timer(partial(gradient, convolve, 0), x, kernel, y))
+        timers["kernel gradient"].append(make_timer(partial(gradient, convolve, 1), x, kernel, y))
     return {
         kind: tuple(1e3 * np.median([[call() for call in pair] for _ in range(rounds)], axis=0))
         for kind, pair in timers.items()
     }
 
 
-def table(batch_size: int, rounds: int) -> str:
+def measure_table(batch_size: int, rounds: int) -> str:
     """A line a shape as it is measured, with the milliseconds of both and ours in operations a second."""
     heads = "".join(f"{kind:>26}" for kind in KINDS)
     lines = [f"{'batch ' + str(batch_size):<22}{'map':>14}{heads}", f"{'':<36}{'ms ours / XLA   GFLOP/s':>26}"]

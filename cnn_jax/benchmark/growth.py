@@ -46,7 +46,7 @@ PANELS: tuple[tuple[str, str, Callable[[Measurement], float], Callable[[Measurem
 UNITS = {"step": "s", "compilation, nothing cached": "s", "peak memory": "GB"}
 
 
-def by_kind(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+def group_by_kind(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
     """Plain and residual nets, each in order of depth."""
     kinds = {"plain": "plain", "residual": "resnet"}
     return {
@@ -55,11 +55,11 @@ def by_kind(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]
     }
 
 
-def describe(measurements: Sequence[Measurement]) -> list[str]:
+def describe_fits(measurements: Sequence[Measurement]) -> list[str]:
     """A line for each cost and kind of three depths or more: the straight line, and how well it fits."""
     lines = []
     for title, axis, x, cost in PANELS:
-        for kind, members in by_kind(measurements).items():
+        for kind, members in group_by_kind(measurements).items():
             if len({depth(m) for m in members}) >= 3:
                 line = fit([x(m) for m in members], [cost(m) for m in members])
                 of = "million MACs" if "MACs" in axis else "layer"
@@ -70,13 +70,13 @@ def describe(measurements: Sequence[Measurement]) -> list[str]:
     return lines
 
 
-def figure(measurements: Sequence[Measurement], title: str) -> Figure:
+def draw_figure(measurements: Sequence[Measurement], title: str) -> Figure:
     """A panel a cost, a colour a kind: the measured points and the straight line through them."""
     with matplotlib.rc_context(STYLE):
-        drawn = Figure(figsize=(9, 3), layout="constrained")
-        axes = drawn.subplots(1, len(PANELS))
+        page = Figure(figsize=(9, 3), layout="constrained")
+        axes = page.subplots(1, len(PANELS))
         for ax, (name, axis, x, cost) in zip(axes, PANELS, strict=True):
-            for kind, members in by_kind(measurements).items():
+            for kind, members in group_by_kind(measurements).items():
                 xs, costs = [x(m) for m in members], [cost(m) for m in members]
                 if not members:
                     continue
@@ -87,11 +87,11 @@ def figure(measurements: Sequence[Measurement], title: str) -> Figure:
                     ax.plot(ends, line.start + line.slope * ends, color=KIND_COLOURS[kind], linewidth=0.8)
             ax.set(title=name, xlabel=axis, ylabel=UNITS[name], ylim=(0, None))
             ax.legend(frameon=False)
-        drawn.suptitle(title, fontsize=9)
-    return drawn
+        page.suptitle(title, fontsize=9)
+    return page
 
 
-def as_csv(measurements: Sequence[Measurement]) -> str:
+def format_csv(measurements: Sequence[Measurement]) -> str:
     """A line a model: the numbers of `Measurement`, the peer's where there is one."""
     stream = io.StringIO()
     heads = ["model", "depth", "parameters", "macs", "images_per_second", "step_seconds", "compile_seconds"]
@@ -110,10 +110,10 @@ def as_csv(measurements: Sequence[Measurement]) -> str:
 def write(measurements: Sequence[Measurement], folder: Path, title: str) -> list[str]:
     """Writes benchmark.csv, benchmark.jsonl and, of three depths or more, cost_against_depth; returns the fits."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "benchmark.csv", as_csv(measurements))
+    write_atomically(folder / "benchmark.csv", format_csv(measurements))
     lines = "".join(json.dumps(m._asdict()) + "\n" for m in measurements)
     write_atomically(folder / "benchmark.jsonl", lines)
-    fits = describe(measurements)
+    fits = describe_fits(measurements)
     if fits:
-        save(figure(measurements, title), folder / "cost_against_depth")
+        save(draw_figure(measurements, title), folder / "cost_against_depth")
     return fits

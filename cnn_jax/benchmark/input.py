@@ -4,35 +4,27 @@ import contextlib
 import platform
 from collections.abc import Sequence
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from cnn_jax.benchmark.turns import BenchmarkError, Input, Side, cpu_threads, take_turns
+from cnn_jax.benchmark.turns import InputWorkload, SideProcess, cpu_threads, time_alternately
 from cnn_jax.train import record
 
 OURS, PEERS = "cnn_jax.benchmark.input_ours", {"torch": "cnn_jax.benchmark.input_torch"}
 
 
-def require_peer(peer: str | None) -> None:
-    """Raises BenchmarkError where the peer is not installed."""
-    missing = [name for name in ("torch", "torchvision") if peer and find_spec(name) is None]
-    if missing:
-        raise BenchmarkError(
-            f"--peer={peer} wants {' and '.join(missing)}: EXTRAS=bench ./launch.sh input_benchmark installs it"
-        )
-
-
-def measure(workloads: Sequence[Input], peer: str | None, rounds: int, batches: int, progress: bool) -> list[list[str]]:
+def measure(
+    workloads: Sequence[InputWorkload], peer: str | None, rounds: int, batches: int, progress: bool
+) -> list[list[str]]:
     """A row for each workload: images a second of both sides, the median of the rounds, and the rounds' ratios."""
     rows = []
     for workload in tqdm(workloads, "loading", unit="setting", disable=not progress):
         with contextlib.ExitStack() as stack:
-            ours = stack.enter_context(Side(OURS, workload))
-            other = stack.enter_context(Side(PEERS[peer], workload)) if peer else None
-            seconds, theirs = take_turns(ours, other, rounds, batches)
+            ours = stack.enter_context(SideProcess(OURS, workload))
+            other = stack.enter_context(SideProcess(PEERS[peer], workload)) if peer else None
+            seconds, theirs = time_alternately(ours, other, rounds, batches)
         row = [str(workload.workers), workload.pixels, f"{workload.batch_size / np.median(seconds):.0f}"]
         if theirs:
             ratios = np.divide(theirs, seconds)
@@ -42,7 +34,7 @@ def measure(workloads: Sequence[Input], peer: str | None, rounds: int, batches: 
     return rows
 
 
-def write(rows: Sequence[Sequence[str]], workload: Input, peer: str | None, command: str, workdir: Path) -> str:
+def write(rows: Sequence[Sequence[str]], workload: InputWorkload, peer: str | None, command: str, workdir: Path) -> str:
     """Writes input.md into the workdir and returns it."""
     heads = ["worker processes", "pixels", "ours, images/s"]
     heads += [f"{peer}, images/s", "ratio: median [quartiles]"] if peer else []
@@ -50,11 +42,11 @@ def write(rows: Sequence[Sequence[str]], workload: Input, peer: str | None, comm
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     packages = ["grain", "pillow", *(["torch", "torchvision"] if peer else [])]
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in packages)
-    said = (
+    note = (
         f"Random resized crops of {workload.size} pixels, mirrored, batches of {workload.batch_size}, from "
         f"{Path(workload.folder).name}; {cpu_threads()} CPU cores, {platform.machine()}, Python "
         f"{platform.python_version()}, {versions}."
     )
-    text = f"`{command}`\n\n{table}\n\n{said}\n"
+    text = f"`{command}`\n\n{table}\n\n{note}\n"
     record.write_atomically(workdir / "input.md", text)
     return text

@@ -9,24 +9,24 @@ import numpy as np
 from absl import flags
 
 from cnn_jax import data
-from cnn_jax.benchmark.turns import Input, serve
+from cnn_jax.benchmark.turns import InputWorkload, serve
 from cnn_jax.data import stream
 
-WARM = 16  # batches before the clock starts: more than are decoded ahead
+WARMUP_BATCHES = 16  # batches before the clock starts: more than are decoded ahead
 AREA = (0.08, 1.0)  # Szegedy et al. 2015, as torchvision's RandomResizedCrop has it
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def seconds(images: Iterable[Any], shape: tuple[int, ...]) -> float:
-    """From when the WARM first batches are there until the last one is, before processes end; all are of that shape."""
+def time_batches(images: Iterable[Any], shape: tuple[int, ...]) -> float:
+    """Seconds of the batches after the first WARMUP_BATCHES, before processes end; all are of that shape."""
     moments = []
     for image in images:
         assert image.shape == shape
         moments.append(time.perf_counter())
-    return moments[-1] - moments[WARM - 1]
+    return moments[-1] - moments[WARMUP_BATCHES - 1]
 
 
-def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+def set_up(workload: InputWorkload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
     """Lists the folder."""
     flags.FLAGS.mark_as_parsed()  # grain's worker processes are given them
     folder = Path(workload.folder)
@@ -40,7 +40,7 @@ def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..
             batch_size=workload.batch_size,
             seed=0,
             first_step=0,
-            steps=count + WARM,
+            steps=count + WARMUP_BATCHES,
             share=(0, 1),
             augmentation=stream.Augmentation(workload.size, area=AREA),
             workers=workload.workers,
@@ -48,10 +48,10 @@ def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..
         images = (batch["image"] for batch in batches)
         if workload.pixels == "normalized":
             images = ((image - mean) / std for image in images)
-        return {"seconds": seconds(images, (workload.batch_size, workload.size, workload.size, 3))}
+        return {"seconds": time_batches(images, (workload.batch_size, workload.size, workload.size, 3))}
 
     return {"images": len(train)}, {"steps": steps}
 
 
 if __name__ == "__main__":
-    serve(get_ready, Input)
+    serve(set_up, InputWorkload)

@@ -8,11 +8,11 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision import datasets, transforms
 
-from cnn_jax.benchmark.input_ours import AREA, MEAN, STD, WARM, seconds
-from cnn_jax.benchmark.turns import Input, serve
+from cnn_jax.benchmark.input_ours import AREA, MEAN, STD, WARMUP_BATCHES, time_batches
+from cnn_jax.benchmark.turns import InputWorkload, serve
 
 
-def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+def set_up(workload: InputWorkload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
     """Lists the folder."""
     pixels = [transforms.PILToTensor()]
     if workload.pixels == "normalized":
@@ -24,13 +24,13 @@ def get_ready(workload: Input) -> tuple[dict[str, Any], Mapping[str, Callable[..
         """Seconds of `count` batches."""
         torch.manual_seed(0)
         # One long epoch: at the end of each of its own, DataLoader would start its workers anew.
-        order = RandomSampler(train, replacement=True, num_samples=(count + WARM) * workload.batch_size)
+        order = RandomSampler(train, replacement=True, num_samples=(count + WARMUP_BATCHES) * workload.batch_size)
         batches = DataLoader(train, workload.batch_size, sampler=order, num_workers=workload.workers)
         shape = (workload.batch_size, 3, workload.size, workload.size)
-        return {"seconds": seconds((image for image, _ in batches), shape)}
+        return {"seconds": time_batches((image for image, _ in batches), shape)}
 
     return {"images": len(train)}, {"steps": steps}
 
 
 if __name__ == "__main__":
-    serve(get_ready, Input)
+    serve(set_up, InputWorkload)

@@ -1,20 +1,16 @@
 """One model measured: our step and a peer's in alternation, start-up with cold and warm caches, memory, work done."""
 
-import importlib.util
 import platform
 import tempfile
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from cnn_jax.benchmark.turns import BenchmarkError, Side, Workload, take_turns
+from cnn_jax.benchmark.turns import BenchmarkError, SideProcess, Workload, time_alternately
 
 OURS = "cnn_jax.benchmark.ours"
 PEERS = {"torch": "cnn_jax.benchmark.torch_peer"}
-TURN = 2  # steps timed in a turn, after one that is not
+STEPS_PER_TURN = 2  # steps timed in a turn, after one that is not
 
 
 class Measurement(NamedTuple):
@@ -52,22 +48,6 @@ class Measurement(NamedTuple):
     peer: dict[str, Any] | None
 
 
-def require_peer(peer: str | None) -> None:
-    """Raises BenchmarkError where the peer's framework is not installed."""
-    if peer == "torch" and importlib.util.find_spec("torch") is None:
-        raise BenchmarkError(
-            "--peer=torch: PyTorch is not installed; EXTRAS=bench ./launch.sh benchmark ... installs it"
-        )
-
-
-def measure_all(
-    workloads: Sequence[Workload], peer: str | None, steps: int, profile: Path | None, progress: bool
-) -> list[Measurement]:
-    """One after another, with a bar; the traces go to a folder a model below `profile`."""
-    bar = tqdm(workloads, unit="model", disable=not progress)
-    return [measure(load, peer, steps, str(profile / load.model) if profile else None) for load in bar]
-
-
 def title(workload: Workload) -> str:
     """What was measured on what: `batch 128, 32 px, width 8, float32, x86_64, 2 CPUs`, of other than its own width."""
     width = "" if workload.width is None else f"width {workload.width}, "
@@ -79,21 +59,21 @@ def measure(workload: Workload, peer: str | None, steps: int, profile: str | Non
     """Times `steps` steps of each side; raises BenchmarkError where a side cannot run, or is another network."""
     with tempfile.TemporaryDirectory() as empty:
         caches = {"XDG_CACHE_HOME": empty, "JAX_COMPILATION_CACHE_DIR": f"{empty}/compiled"}
-        with Side(OURS, workload, caches) as cold:
+        with SideProcess(OURS, workload, caches) as cold:
             cold_facts = cold.facts
-        with Side(OURS, workload, caches) as ours:
-            other = Side(PEERS[peer], workload) if peer else None
+        with SideProcess(OURS, workload, caches) as ours:
+            other = SideProcess(PEERS[peer], workload) if peer else None
             try:
                 if other is not None and other.facts["parameters"] != ours.facts["parameters"]:
                     counts = f"{ours.facts['parameters']:,} parameters here, {other.facts['parameters']:,} there"
                     raise BenchmarkError(f"{workload.model} is not the same network in {peer}: {counts}")
-                seconds, peer_seconds = take_turns(ours, other, max(1, steps // TURN), TURN)
-                timed = ours.ask("steps", count=TURN)
+                seconds, peer_seconds = time_alternately(ours, other, max(1, steps // STEPS_PER_TURN), STEPS_PER_TURN)
+                timed = ours.ask("steps", count=STEPS_PER_TURN)
                 peak_flops = ours.ask("peak_flops")["peak_flops"]
                 memory = ours.ask("memory")["peak_bytes"]
                 if profile:
                     ours.ask("profile", folder=profile)
-                compared = compare(peer, other, workload, seconds, peer_seconds) if peer and other else None
+                compared = compare_with_peer(peer, other, workload, seconds, peer_seconds) if peer and other else None
             finally:
                 if other is not None:
                     other.__exit__()
@@ -118,7 +98,9 @@ def measure(workload: Workload, peer: str | None, steps: int, profile: str | Non
     )
 
 
-def compare(peer: str, other: Side, workload: Workload, ours: list[float], theirs: list[float]) -> dict[str, Any]:
+def compare_with_peer(
+    peer: str, other: SideProcess, workload: Workload, ours: list[float], theirs: list[float]
+) -> dict[str, Any]:
     """The peer's own figures, and the ratio of the images a second, ours to the peer's, of turns side by side."""
     ratios = np.array(theirs) / np.array(ours)
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
@@ -147,7 +129,7 @@ COLUMNS = {
 }
 
 
-def row(m: Measurement) -> list[str]:
+def format_row(m: Measurement) -> list[str]:
     """A measurement in the order of COLUMNS."""
     peer = m.peer or {}
     ratio = f"{peer['ratio']:.2f} [{peer['ratio_quartiles'][0]:.2f}, {peer['ratio_quartiles'][1]:.2f}]" if peer else "-"
@@ -166,9 +148,9 @@ def row(m: Measurement) -> list[str]:
     ]
 
 
-def table(measurements: list[Measurement]) -> str:
+def format_table(measurements: list[Measurement]) -> str:
     """All of them, in columns, with what each column holds below."""
-    lines = [list(COLUMNS), *map(row, measurements)]
+    lines = [list(COLUMNS), *map(format_row, measurements)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(f"{item:>{width}}" for item, width in zip(line, widths, strict=True)) for line in lines]
     notes = [f"{name}: {note}" for name, note in COLUMNS.items() if note]

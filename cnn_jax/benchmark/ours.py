@@ -20,10 +20,10 @@ from cnn_jax.train import devices, feed, loop
 from cnn_jax.train.devices import Layout
 
 
-def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
     """Compiles the step and takes the first one."""
-    settings, layout = configure(workload), devices.choose(workload.parallel, workload.devices)
-    devices.check(settings, layout)
+    settings, layout = make_config(workload), devices.make_layout(workload.parallel, workload.devices)
+    devices.check_batch(settings, layout)
     image, label = workload.examples()
     dataset = Dataset("random", {"train": {"image": image, "label": label}}, 10, "random")
     task = tasks.make(settings, dataset, layout.axis_name)
@@ -55,14 +55,14 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
 
     begun = time.perf_counter()
     steps(0)
-    network = models.build(settings.model.name, num_classes=10, **models.settings(settings.model))
+    network = models.build(settings.model.name, num_classes=10, **models.build_arguments(settings.model))
     facts = {
         "first_step_seconds": time.time() - workload.started,
         "compile_seconds": time.perf_counter() - begun,
         "parameters": parameters,
         "macs": count_macs(network, (workload.image_size, workload.image_size, 3)),
         "platform": layout.devices[0].device_kind,
-        "own_kernels": layout.devices[0].platform == "cpu" and native.available(),
+        "own_kernels": layout.devices[0].platform == "cpu" and native.is_available(),
         "versions": {"jax": jax.__version__},
     }
     return facts, {
@@ -73,7 +73,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
     }
 
 
-def configure(workload: Workload) -> Config:
+def make_config(workload: Workload) -> Config:
     """The network's CIFAR recipe at the workload's sizes, batch norm over the whole batch as the peer has it."""
     base = presets.get("auto", "cifar10", workload.model)
     model = models.complete(replace(base.model, width=workload.width, bn_group=None), workload.image_size)
@@ -105,4 +105,4 @@ def peak_flops(layout: Layout, dtype: str, size: int = 2048) -> float:
 
 
 if __name__ == "__main__":
-    serve(get_ready, Workload)
+    serve(set_up, Workload)

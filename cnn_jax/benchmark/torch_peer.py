@@ -69,7 +69,7 @@ def augment(image: torch.Tensor, mean: torch.Tensor, pad: int = 4) -> torch.Tens
     return x[examples, (line + top)[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
     """Builds the network and takes the first step."""
     torch.manual_seed(0)
     torch.set_num_threads(workload.threads)
@@ -117,4 +117,4 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
 
 
 if __name__ == "__main__":
-    serve(get_ready, Workload)
+    serve(set_up, Workload)

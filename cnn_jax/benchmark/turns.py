@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-PAUSE = 0.3  # seconds between turns: the threads of the side that stopped still spin for a moment
+PAUSE_SECONDS = 0.3  # seconds between turns: the threads of the side that stopped still spin for a moment
 
 
 class BenchmarkError(RuntimeError):
@@ -58,7 +59,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Input:
+class InputWorkload:
     """What both sides of the input benchmark do: random resized crops of an image folder, mirrored, in batches.
 
     Attributes:
@@ -77,15 +78,24 @@ class Input:
     started: float = 0.0
 
 
+def require_peer(peer: str | None, page: str, packages: Sequence[str] = ("torch",)) -> None:
+    """Raises BenchmarkError where there is to be a peer and packages of it are not installed."""
+    missing = [name for name in packages if peer and find_spec(name) is None]
+    if missing:
+        raise BenchmarkError(
+            f"--peer={peer} wants {' and '.join(missing)}: EXTRAS=bench ./launch.sh {page} ... installs it"
+        )
+
+
 def cpu_threads() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Side:
+class SideProcess:
     """A running side: `facts` it told when it was ready, and `ask` for more."""
 
-    def __init__(self, module: str, workload: Workload | Input, environment: Mapping[str, str] | None = None):
+    def __init__(self, module: str, workload: Workload | InputWorkload, environment: Mapping[str, str] | None = None):
         self.module = module
         argument = json.dumps(dataclasses.asdict(dataclasses.replace(workload, started=time.time())))
         self.process = subprocess.Popen(
@@ -96,16 +106,16 @@ class Side:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.facts = self.answer()
+        self.facts = self.read_answer()
 
-    def __enter__(self) -> "Side":
+    def __enter__(self) -> "SideProcess":
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.process.kill()
         self.process.communicate()
 
-    def answer(self) -> dict[str, Any]:
+    def read_answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -119,32 +129,34 @@ class Side:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
         self.process.stdin.flush()
-        return self.answer()
+        return self.read_answer()
 
 
-def serve(get_ready: Callable[[Any], tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]], kind: Any) -> None:
+def serve(set_up: Callable[[Any], tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]], kind: Any) -> None:
     """A side's life: gets ready for a workload of that kind, tells its facts, answers commands."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
     values = json.loads(sys.argv[1])
-    facts, commands = get_ready(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}))
+    facts, commands = set_up(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}))
 
-    def tell(values: dict[str, Any]) -> None:
+    def send(values: dict[str, Any]) -> None:
         answers.write(json.dumps(values) + "\n")
         answers.flush()
 
-    tell(facts)
+    send(facts)
     for line in sys.stdin:
         arguments = json.loads(line)
-        tell(commands[arguments.pop("command")](**arguments))
+        send(commands[arguments.pop("command")](**arguments))
 
 
-def take_turns(ours: Side, peer: Side | None, rounds: int, steps: int) -> tuple[list[float], list[float]]:
+def time_alternately(
+    ours: SideProcess, peer: SideProcess | None, rounds: int, steps: int
+) -> tuple[list[float], list[float]]:
     """Seconds a step of each side in each round, the sides in alternation; the peer's list is empty without one."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for side, times in zip((ours, peer), seconds, strict=True):
             if side is not None:
-                time.sleep(PAUSE)
+                time.sleep(PAUSE_SECONDS)
                 times.append(side.ask("steps", count=steps)["seconds"] / steps)
     return seconds

@@ -49,14 +49,14 @@ class Protocol(NamedTuple):
       size: pixels a side of a crop; None is the whole image, of which there is one.
       scales: short sides in pixels that the image is resized to; none leaves it as it is.
       dense: the whole image and its mirror image, the network slid over both (Simonyan & Zisserman 2015, 3.2).
-      by: how it is resized.
+      interpolation: how it is resized.
     """
 
     crops: int = 1
     size: int | None = None
     scales: tuple[int, ...] = ()
     dense: bool = False
-    by: Interpolation = LIKE_PIL
+    interpolation: Interpolation = LIKE_PIL
 
     def __str__(self) -> str:
         scales = f", short side {', '.join(map(str, self.scales))}" if self.scales else ""
@@ -66,7 +66,7 @@ class Protocol(NamedTuple):
         return ("whole images" if self.size is None else crops) + scales
 
 
-def choose(
+def choose_protocol(
     network: Network, crops: int = 1, size: int | None = None, scales: tuple[int, ...] = (), dense: bool = False
 ) -> Protocol:
     """The protocol asked for; where a size or scale is not, the network's own, or of 144 crops the paper's scales.
@@ -78,14 +78,14 @@ def choose(
     if dense and (crops > 1 or size is not None):
         raise ConfigError("--dense sees whole images: leave --crops and --crop out")
     if dense:
-        return Protocol(1, None, scales or network.scales, dense, network.by)
+        return Protocol(1, None, scales or network.scales, dense, network.interpolation)
     size = size or network.size or (network.model.image_size if crops > 1 else None)
     if crops == 144 and size is not None:
         scales = scales or scales_144(size)
-    return Protocol(crops, size, scales or network.scales, by=network.by)
+    return Protocol(crops, size, scales or network.scales, interpolation=network.interpolation)
 
 
-def check(protocol: Protocol, height: int, width: int, smallest: int) -> None:
+def check_protocol(protocol: Protocol, height: int, width: int, smallest: int) -> None:
     """Raises ConfigError where images of `height` x `width` cannot be shown so to a network built for `smallest`."""
     for scale in protocol.scales or (None,):
         shape = (height, width) if scale is None else resized_shape(height, width, scale)
@@ -102,11 +102,11 @@ def check(protocol: Protocol, height: int, width: int, smallest: int) -> None:
             )
 
 
-def views(image: jax.Array, protocol: Protocol) -> list[jax.Array]:
+def make_views(image: jax.Array, protocol: Protocol) -> list[jax.Array]:
     """What of images (B, H, W, C) the network is shown: [(B, V, h, w, C), ...], each of its own size."""
     if protocol.crops == 144 and protocol.size is not None:
-        return [crops_144(image, protocol.size, protocol.scales, protocol.by)]
-    scaled = [resize_short_side(image, scale, protocol.by) for scale in protocol.scales] or [image]
+        return [crops_144(image, protocol.size, protocol.scales, protocol.interpolation)]
+    scaled = [resize_short_side(image, scale, protocol.interpolation) for scale in protocol.scales] or [image]
     if protocol.dense:
         return [jnp.stack([one, mirror(one)], axis=1) for one in scaled]
     if protocol.size is None:
@@ -116,23 +116,23 @@ def views(image: jax.Array, protocol: Protocol) -> list[jax.Array]:
     return [center_crop(one, protocol.size)[:, None] for one in scaled]
 
 
-def seen_shape(network: Network, shape: tuple[int, ...]) -> tuple[int, ...]:
+def input_shape(network: Network, shape: tuple[int, ...]) -> tuple[int, ...]:
     """(H, W, C) of what the network's preprocessing makes of uint8 (H, W, C)."""
-    return jax.eval_shape(network.images, jax.ShapeDtypeStruct((1, *shape), jnp.uint8)).shape[1:]
+    return jax.eval_shape(network.preprocess, jax.ShapeDtypeStruct((1, *shape), jnp.uint8)).shape[1:]
 
 
 def count_views(protocol: Protocol, shape: tuple[int, ...]) -> int:
     """How many times the network runs for one image of (H, W, C)."""
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    return sum(one.shape[1] for one in jax.eval_shape(lambda image: views(image, protocol), image))
+    return sum(one.shape[1] for one in jax.eval_shape(lambda image: make_views(image, protocol), image))
 
 
 def streamed_views(network: Network, protocol: Protocol) -> stream.Views:
     """The protocol for images that are streamed and have any size. Raises ConfigError where they do not allow it."""
-    if protocol.dense or protocol.size is None or not protocol.scales or protocol.by != LIKE_PIL:
+    if protocol.dense or protocol.size is None or not protocol.scales or protocol.interpolation != LIKE_PIL:
         raise ConfigError("--dense: streamed images have many shapes, each a program to compile: give --crops instead")
     for short_side in protocol.scales:
-        check(protocol._replace(scales=()), short_side, short_side, network.model.image_size)
+        check_protocol(protocol._replace(scales=()), short_side, short_side, network.model.image_size)
     return stream.Views(protocol.crops, protocol.size, protocol.scales)
 
 
@@ -143,22 +143,22 @@ def log_probabilities(network: Network, variables: Any, image: jax.Array, protoc
     slides are averaged before the softmax (Simonyan & Zisserman 2015).
     """
     if image.ndim == 5:
-        seen = [network.images(image.reshape(-1, *image.shape[2:])).reshape(image.shape)]
+        all_views = [network.preprocess(image.reshape(-1, *image.shape[2:])).reshape(image.shape)]
     else:
-        seen = views(network.images(image), protocol)
-    shown = []
-    for view in seen:
+        all_views = make_views(network.preprocess(image), protocol)
+    log_softmaxes = []
+    for view in all_views:
         logits, _ = network.model.apply(variables, view.reshape(-1, *view.shape[2:]), train=False)
-        shown.append(jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(*view.shape[:2], -1))
-    every = jnp.concatenate(shown, axis=1)  # (B, V, K)
-    return jax.nn.logsumexp(every, axis=1) - np.float32(np.log(every.shape[1]))
+        log_softmaxes.append(jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(*view.shape[:2], -1))
+    stacked = jnp.concatenate(log_softmaxes, axis=1)  # (B, V, K)
+    return jax.nn.logsumexp(stacked, axis=1) - np.float32(np.log(stacked.shape[1]))
 
 
 def top_5_error(log_probability: jax.Array, label: jax.Array) -> jax.Array:
     """0 where the label is among the five likeliest of (B, K), else 1, (B,) float32; 1 where a value is no number."""
     _, five = jax.lax.top_k(log_probability, 5)
-    found = (five == label[:, None]).any(axis=1) & ~jnp.isnan(log_probability).any(axis=1)
-    return 1.0 - found.astype(jnp.float32)
+    correct = (five == label[:, None]).any(axis=1) & ~jnp.isnan(log_probability).any(axis=1)
+    return 1.0 - correct.astype(jnp.float32)
 
 
 def make_evaluate(network: Network, protocol: Protocol) -> tuple[Callable[..., Any], Sequence[str]]:
@@ -200,18 +200,18 @@ def evaluate(
       with them `examples`, and `images_per_second`, of examples, compiling left out.
 
     Raises:
-      ConfigError: see `check` and `streamed_views`.
+      ConfigError: see `check_protocol` and `streamed_views`.
       DataError: a streamed image is damaged.
     """
     devices_ = len(layout.devices)
     if isinstance(examples, Mapping):
-        shape = seen_shape(network, examples["image"].shape[1:])
-        check(protocol, *shape[:2], network.model.image_size)
-        count, resident, seen = len(examples["label"]), dict(examples), count_views(protocol, shape)
+        shape = input_shape(network, examples["image"].shape[1:])
+        check_protocol(protocol, *shape[:2], network.model.image_size)
+        count, resident, views_per_image = len(examples["label"]), dict(examples), count_views(protocol, shape)
     else:
         shown = streamed_views(network, protocol)
-        count, resident, seen = len(examples), {}, shown.views
-    batch_size = devices_ * min(max(1, batch_size // seen // devices_), -(-count // devices_))
+        count, resident, views_per_image = len(examples), {}, shown.views
+    batch_size = devices_ * min(max(1, batch_size // views_per_image // devices_), -(-count // devices_))
     function, names = make_evaluate(network, protocol)
     step = devices.parallelize(layout, make_evaluate_step(function, layout.axis_name), "rrrs", donate=(0,))
     variables, arrays = devices.replicate(layout, (network.variables, resident))
@@ -227,9 +227,9 @@ def evaluate(
     return means | {"examples": count, "images_per_second": count / (time.perf_counter() - begun)}
 
 
-def top_5(network: Network, image: np.ndarray, protocol: Protocol) -> list[tuple[int, float]]:
+def predict_top_5(network: Network, image: np.ndarray, protocol: Protocol) -> list[tuple[int, float]]:
     """The five likeliest classes of uint8 (H, W, C), or all where there are fewer, with their probabilities."""
-    check(protocol, *seen_shape(network, image.shape)[:2], network.model.image_size)
+    check_protocol(protocol, *input_shape(network, image.shape)[:2], network.model.image_size)
     logarithms = jax.jit(lambda variables, image: log_probabilities(network, variables, image, protocol))(
         network.variables, image[None]
     )
@@ -257,15 +257,15 @@ def recompute_batch_norm(
     """
     if "batch_stats" not in network.variables:
         raise ConfigError("--recompute_batch_norm: this network has no batch normalisation; leave it out")
-    resting = {"bn_momentum": 0.0, "bn_group": "global", "dropout": 0.0}
-    model = network.model.clone(**{name: value for name, value in resting.items() if hasattr(network.model, name)})
-    protocol = choose(network)
-    shape = seen_shape(network, images.shape[1:])
-    check(protocol, *shape[:2], model.image_size)
+    overrides = {"bn_momentum": 0.0, "bn_group": "global", "dropout": 0.0}
+    model = network.model.clone(**{name: value for name, value in overrides.items() if hasattr(network.model, name)})
+    protocol = choose_protocol(network)
+    shape = input_shape(network, images.shape[1:])
+    check_protocol(protocol, *shape[:2], model.image_size)
 
     @jax.jit
     def statistics(variables: Any, examples: Any, indices: jax.Array) -> Any:
-        (view,) = views(network.images(take(examples, indices)["image"]), protocol)
+        (view,) = make_views(network.preprocess(take(examples, indices)["image"]), protocol)
         _, state = model.apply(variables, view[:, 0], train=True, mutable=["batch_stats"])
         return state["batch_stats"]
 

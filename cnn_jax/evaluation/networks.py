@@ -27,27 +27,27 @@ class Network(NamedTuple):
     Attributes:
       model: with fields `num_classes` and `image_size`; `model.apply(variables, x)` gives logits (B, K) and endpoints.
       variables: as arrays of numpy or JAX.
-      images: what turns uint8 (B, H, W, C) into what the network sees, float32, before it is resized and cropped.
+      preprocess: what turns uint8 (B, H, W, C) into what the network sees, float32, before it is resized and cropped.
       channels: C.
       scales: the short side, in pixels, that its images are resized to; none leaves them as they are.
       size: pixels a side of the middle that it is shown, or None for the whole image.
-      by: how they are resized.
+      interpolation: how they are resized.
     """
 
     model: Any
     variables: Any
-    images: Callable[[jax.Array], jax.Array]
+    preprocess: Callable[[jax.Array], jax.Array]
     channels: int
     scales: tuple[int, ...] = ()
     size: int | None = None
-    by: Interpolation = LIKE_PIL
+    interpolation: Interpolation = LIKE_PIL
 
     @property
     def parameters(self) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
 
 
-def of_weights(path: Path, name: str, source: str) -> Network:
+def load_weights(path: Path, name: str, source: str) -> Network:
     """Other people's weights, see `weights.load`; what they say of no crop is a middle of the network's own size.
 
     Raises WeightsError or ConfigError.
@@ -55,7 +55,7 @@ def of_weights(path: Path, name: str, source: str) -> Network:
     variables, preprocess = weights.load(path, name, source)
     last = f"{weights.SOURCES[source].classifier(name)}.bias"
     leaves = traverse_util.flatten_dict(variables)
-    (classes,) = (len(array) for leaf, array in leaves.items() if weights.their_tensor(name, source, leaf).name == last)
+    (classes,) = (len(array) for leaf, array in leaves.items() if weights.find_tensor(name, source, leaf).name == last)
     model = models.build(name, num_classes=classes, **weights.options(name, source))
     mean, std = (np.asarray(values, np.float32) for values in (preprocess.mean, preprocess.std))
     return Network(
@@ -65,7 +65,7 @@ def of_weights(path: Path, name: str, source: str) -> Network:
         channels=len(mean),
         scales=() if preprocess.resize is None else (preprocess.resize,),
         size=preprocess.crop or model.image_size,
-        by=Interpolation(preprocess.interpolation, preprocess.antialias),
+        interpolation=Interpolation(preprocess.interpolation, preprocess.antialias),
     )
 
 
@@ -74,7 +74,7 @@ def read_config(folder: Path) -> Config:
     return config_lib.from_dict(record.read_run(folder).config)
 
 
-def of_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, int]:
+def load_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, int]:
     """The network of a run folder as of its newest checkpoint, and the steps it had taken.
 
     Args:
@@ -90,7 +90,7 @@ def of_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, int
         config.model.name,
         num_classes=dataset.num_classes,
         dtype=jnp.dtype(config.dtype),
-        **models.settings(config.model),
+        **models.build_arguments(config.model),
     )
     images, crop = preprocessing(config.data, dataset), config.data.crop
     network = Network(model, variables, images, 3 if crop else dataset.image_shape[2])

@@ -21,7 +21,7 @@ from cnn_jax.layers import native
 from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.initializers import INITIALIZERS
 
-LARGE_MAP = 256  # pixels from which XLA:CPU is faster at the kernel gradients of parts of the batch, summed
+LARGE_MAP_PIXELS = 256  # pixels from which XLA:CPU is faster at the kernel gradients of parts of the batch, summed
 PARTS = 8
 
 Pair = tuple[jax.Array, jax.Array]
@@ -185,11 +185,11 @@ def xla_kernel_gradient(shape: tuple[int, ...], stride: int, padding: int) -> Co
     return gradient
 
 
-def in_parts(gradient: Convolve) -> Convolve:
+def split_batch(gradient: Convolve) -> Convolve:
     """The kernel gradient as a sum over parts of the batch, where that is faster."""
 
     def summed(x: jax.Array, y_bar: jax.Array) -> jax.Array:
-        if x.shape[1] * x.shape[2] < LARGE_MAP or len(x) % PARTS:
+        if x.shape[1] * x.shape[2] < LARGE_MAP_PIXELS or len(x) % PARTS:
             return gradient(x, y_bar)
         parts = [gradient(*part) for part in zip(jnp.split(x, PARTS), jnp.split(y_bar, PARTS), strict=True)]
         return sum(parts[1:], parts[0])
@@ -198,7 +198,7 @@ def in_parts(gradient: Convolve) -> Convolve:
 
 
 # How each function's arguments and result split along the batch; what does not, every device has whole.
-BATCHED = {
+SHARDING_RULES = {
     "convolution": "b h w c, i j e d -> b p q r",
     "input_gradient": "i j e d, b p q r -> b h w c",
     "kernel_gradient": "b h w c, b p q r -> i j e d",
@@ -210,34 +210,34 @@ def lower(
 ) -> jax.Array:
     """The package's kernel `name` for float32 on CPU, XLA's lowering elsewhere; the result is `shape`."""
     float32 = first.dtype == second.dtype == jnp.float32
-    own = float32 and jax.default_backend() == "cpu" and native.available()
-    return _lower(name, shape, first, second, stride, padding, own)
+    use_native = float32 and jax.default_backend() == "cpu" and native.is_available()
+    return _lower(name, shape, first, second, stride, padding, use_native)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 4, 5, 6))  # layers of the same shape are traced and lowered once
 def _lower(
-    name: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, stride: int, padding: int, own: bool
+    name: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, stride: int, padding: int, use_native: bool
 ) -> jax.Array:
     xla = {
         "convolution": xla_conv(stride, padding),
         "input_gradient": xla_input_gradient(shape, stride, padding),
         "kernel_gradient": xla_kernel_gradient(shape, stride, padding),
     }[name]
-    if own:
-        cpu = sequential_vmap(over_devices(name, shape, stride, padding))
+    if use_native:
+        cpu = sequential_vmap(partition_batch(name, shape, stride, padding))
     else:
-        cpu = in_parts(xla) if name == "kernel_gradient" else xla
+        cpu = split_batch(xla) if name == "kernel_gradient" else xla
     return lax.platform_dependent(first, second, cpu=cpu, default=xla)
 
 
-def over_devices(name: str, shape: tuple[int, ...], stride: int, padding: int) -> Convolve:
+def partition_batch(name: str, shape: tuple[int, ...], stride: int, padding: int) -> Convolve:
     """The kernel, told to the compiler: on several devices under `jit` each works on its share of the batch."""
-    arguments, result = (side.split(", ") for side in BATCHED[name].split(" -> "))
+    arguments, result = (side.split(", ") for side in SHARDING_RULES[name].split(" -> "))
 
     def local(first: jax.Array, second: jax.Array) -> jax.Array:
         batches = [len(array) for array, axes in zip((first, second), arguments, strict=True) if axes[0] == "b"]
-        own = (batches[0], *shape[1:]) if result[0][0] == "b" else shape
-        return native.call(name, own, first, second, stride=stride, padding=padding)
+        local_shape = (batches[0], *shape[1:]) if result[0][0] == "b" else shape
+        return native.call(name, local_shape, first, second, stride=stride, padding=padding)
 
     def partition(mesh: Any, argument_shapes: Any, _: Any) -> Any:
         specs = [argument.sharding.spec for argument in argument_shapes]
@@ -252,9 +252,10 @@ def over_devices(name: str, shape: tuple[int, ...], stride: int, padding: int) -
 
         return mesh, with_sum, sharding(result[0]), tuple(map(sharding, arguments))
 
-    def infer(mesh: Any, argument_shapes: Any, result_shape: Any) -> Any:
-        return partition(mesh, argument_shapes, result_shape)[2]
-
     function = custom_partitioning(local)
-    function.def_partition(partition=partition, infer_sharding_from_operands=infer, sharding_rule=BATCHED[name])
+    function.def_partition(
+        partition=partition,
+        infer_sharding_from_operands=lambda *shapes: partition(*shapes)[2],
+        sharding_rule=SHARDING_RULES[name],
+    )
     return function

@@ -39,7 +39,7 @@ class Dense(nn.Module):
         return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
 
-def scores(x: jax.Array) -> jax.Array:
+def average_logits(x: jax.Array) -> jax.Array:
     """Logits (B, K) float32 of the last layer's (B, K), or of its map (B, H, W, K), averaged."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x if x.ndim == 2 else x.mean(axis=(1, 2))

@@ -65,7 +65,7 @@ def lecun_1998(key: jax.Array | np.random.Generator, shape: tuple[int, ...], dty
     return uniform(key, shape, dtype) * np.float32(2.4 / math.prod(shape[:-1]))
 
 
-def within(bound: float) -> Initializer:
+def symmetric_uniform(bound: float) -> Initializer:
     """U(-bound, bound)."""
 
     def draw(key: jax.Array | np.random.Generator, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
@@ -81,7 +81,7 @@ INITIALIZATIONS: dict[str, tuple[tuple[str, Initializer], ...]] = {
     "he": (),
     "glorot": ((r".*/kernel", glorot_uniform),),
     # A unit of S2 or S4 has four inputs.
-    "lecun": ((r".*/kernel", lecun_1998), (r".*/coefficient", within(2.4 / 4))),
+    "lecun": ((r".*/kernel", lecun_1998), (r".*/coefficient", symmetric_uniform(2.4 / 4))),
     # Krizhevsky et al. 2012, Section 5; in Simonyan & Zisserman 2015, 3.1, all biases are 0.
     "alexnet": ((r".*/kernel", normal(0.01)), (r".*(conv[245]|fc[67])/bias", ones)),
     "vgg": ((r".*/kernel", normal(0.01)),),
@@ -92,18 +92,18 @@ INITIALIZATIONS: dict[str, tuple[tuple[str, Initializer], ...]] = {
 that of the modules and the leaf, `stage1_block1/conv1/conv/kernel`."""
 
 
-def shapes(model: nn.Module, x: jax.ShapeDtypeStruct) -> Any:
+def variable_shapes(model: nn.Module, x: jax.ShapeDtypeStruct) -> Any:
     """Shape and type of each of the model's variables; nothing is computed.
 
     Args:
       model: a network.
       x: shape and type of the input, (B, H, W, C).
     """
-    return _shapes(model, x)  # ty: ignore[invalid-argument-type]  (flax makes modules hashable, by their fields)
+    return _variable_shapes(model, x)  # ty: ignore[invalid-argument-type]  (flax makes modules hashable, by their fields)
 
 
 @functools.lru_cache(maxsize=8)
-def _shapes(model: nn.Module, x: jax.ShapeDtypeStruct) -> Any:
+def _variable_shapes(model: nn.Module, x: jax.ShapeDtypeStruct) -> Any:
     return jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros(x.shape, x.dtype)))
 
 
@@ -118,11 +118,11 @@ def initialize(model: nn.Module, key: jax.Array, x: jax.ShapeDtypeStruct) -> Any
     entropy = np.asarray(jax.random.key_data(key)).tolist()
     rules = INITIALIZATIONS[model.initialization]
 
-    def leaf(path: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+    def draw_leaf(path: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         generator = np.random.default_rng([*entropy, zlib.crc32(name.encode())])
-        _, _, inside = name.partition("/")
-        fitting = [draw for pattern, draw in rules if re.fullmatch(pattern, inside)]
-        return (fitting or [INITIALIZERS[name.rpartition("/")[2]]])[0](generator, shape.shape)
+        _, _, module_path = name.partition("/")
+        matches = [draw for pattern, draw in rules if re.fullmatch(pattern, module_path)]
+        return (matches or [INITIALIZERS[name.rpartition("/")[2]]])[0](generator, shape.shape)
 
-    return jax.tree_util.tree_map_with_path(leaf, shapes(model, x))
+    return jax.tree_util.tree_map_with_path(draw_leaf, variable_shapes(model, x))

@@ -21,23 +21,23 @@ import numpy as np
 
 SOURCE = Path(__file__).with_name("conv_cpu.cc")
 FUNCTIONS = ("convolution", "input_gradient", "kernel_gradient")
-BUILDING = threading.Lock()
+BUILD_LOCK = threading.Lock()
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-shared", "-pthread")
 
 
-class NoCompiler(RuntimeError):
+class CompilerError(RuntimeError):
     """There is nothing to compile the kernels with, or it failed; the message is one line."""
 
 
 @functools.cache
-def available() -> bool:
+def is_available() -> bool:
     """Whether the kernels can be called; builds and registers them the first time, and says so where it cannot."""
     if os.environ.get("CNN_JAX_NATIVE", "1") == "0":
         return False
     try:
-        with BUILDING:  # threads that trace side by side must all register one and the same library
+        with BUILD_LOCK:  # threads that trace side by side must all register one and the same library
             library = ctypes.CDLL(str(build()))
-    except (NoCompiler, OSError) as error:
+    except (CompilerError, OSError) as error:
         logging.getLogger(__name__).warning(
             "convolutions on CPU take XLA's own, about half as fast: %s; install g++ or clang++, or name one: CXX=...",
             error,
@@ -57,29 +57,29 @@ def call(name: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array,
 
 
 def build() -> Path:
-    """The compiled library, kept for each source, compiler, JAX and kind of processor. Raises NoCompiler, OSError."""
+    """The compiled library, kept for each source, compiler, JAX and processor. Raises CompilerError, OSError."""
     names = [os.environ["CXX"]] if "CXX" in os.environ else ["c++", "g++", "clang++"]
     compiler = next(filter(None, map(shutil.which, names)), None)
     if compiler is None:
-        raise NoCompiler(f"no C++ compiler found ({', '.join(names)})")
+        raise CompilerError(f"no C++ compiler found ({', '.join(names)})")
     command = [compiler, *FLAGS, f"-I{jax.ffi.include_dir()}", str(SOURCE)]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    identity = "\n".join([SOURCE.read_text(), version, jax.lib.__version__, processor(), *FLAGS])
+    identity = "\n".join([SOURCE.read_text(), version, jax.lib.__version__, cpu_features(), *FLAGS])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnn_jax" / "native"
     library = cache / f"conv_cpu-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not library.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
-            made = Path(folder) / library.name
-            done = subprocess.run([*command, "-o", str(made)], capture_output=True, text=True, check=False)
-            if done.returncode:
-                reason = next((line for line in done.stderr.splitlines() if "error" in line), f"{compiler} failed")
-                raise NoCompiler(reason)
-            made.replace(library)
+            output = Path(folder) / library.name
+            completed = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, check=False)
+            if completed.returncode:
+                reason = next((line for line in completed.stderr.splitlines() if "error" in line), f"{compiler} failed")
+                raise CompilerError(reason)
+            output.replace(library)
     return library
 
 
-def processor() -> str:
+def cpu_features() -> str:
     """What instructions this machine has; a cache folder may be shared with another kind."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

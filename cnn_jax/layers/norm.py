@@ -49,7 +49,7 @@ class BatchNorm(nn.Module):
         size = len(x) if self.group == "global" else int(self.group)
         groups = x.reshape(-1, size, *x.shape[1:])  # (G, group, H, W, C)
         axis_name = self.axis_name if self.group == "global" else None
-        y, batch_mean, batch_var = normalize_by_own(groups, scale, bias, self.epsilon, self.dtype, axis_name)
+        y, batch_mean, batch_var = normalize_groups(groups, scale, bias, self.epsilon, self.dtype, axis_name)
         mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
         var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
         return y.reshape(x.shape)
@@ -57,15 +57,15 @@ class BatchNorm(nn.Module):
 
 # Compiled functions, so that layers of the same shape are traced once.
 @partial(jax.jit, static_argnums=(3, 4, 5))
-def normalize_by_own(
+def normalize_groups(
     groups: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: Any, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Groups (G, group, H, W, C) normalised each by its own statistics; with them, averaged over the groups, (C,)."""
-    mean, var = statistics(groups, axis_name)
+    mean, var = group_statistics(groups, axis_name)
     return normalize(groups, mean, var, scale, bias, epsilon, dtype), mean.mean(axis=0), var.mean(axis=0)
 
 
-def statistics(groups: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+def group_statistics(groups: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
     """Each group's mean and variance, (G, C) both, in one pass over the data: E[x^2] - E[x]^2."""
     groups = groups.astype(jnp.promote_types(groups.dtype, jnp.float32))
     moments = jnp.stack([groups.mean(axis=(1, 2, 3)), jnp.square(groups).mean(axis=(1, 2, 3))])

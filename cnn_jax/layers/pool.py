@@ -37,7 +37,7 @@ def max_pool(
     Raises:
       ValueError: a window larger than the padded input, or one that could see padding alone.
     """
-    return slide(larger, -jnp.inf, x, size, stride or size, padding, ceil_mode)
+    return reduce_windows(maximum, -jnp.inf, x, size, stride or size, padding, ceil_mode)
 
 
 def mean_pool(
@@ -48,7 +48,9 @@ def mean_pool(
     Padding counts as zeros; what `ceil_mode` hangs over the padded input does not count (PyTorch's default).
     """
     stride = stride or size
-    total = slide(jnp.add, 0, x.astype(jnp.promote_types(x.dtype, jnp.float32)), size, stride, padding, ceil_mode)
+    total = reduce_windows(
+        jnp.add, 0, x.astype(jnp.promote_types(x.dtype, jnp.float32)), size, stride, padding, ceil_mode
+    )
     rows, columns = (
         np.minimum(stride * np.arange(out) + size, pixels + 2 * padding) - stride * np.arange(out)
         for out, pixels in zip(total.shape[1:3], x.shape[1:3], strict=True)
@@ -66,7 +68,7 @@ def global_mean_pool(x: jax.Array) -> jax.Array:
 POOLINGS = {"max": (2, 2, 0), "mean": (2, 2, 0), "overlapping": (3, 2, 1), "strided": (3, 2, 1)}
 
 
-def geometry(pooling: str, padding_mode: str = "zero") -> tuple[int, int, int]:
+def window_geometry(pooling: str, padding_mode: str = "zero") -> tuple[int, int, int]:
     """Window, stride and padding of one of POOLINGS; a convolution that is to stay inside has no padding."""
     window, stride, padding = POOLINGS[pooling]
     return window, stride, 0 if (pooling, padding_mode) == ("strided", "valid") else padding
@@ -89,7 +91,7 @@ class Pool(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        window, stride, padding = geometry(self.pooling, self.padding_mode)
+        window, stride, padding = window_geometry(self.pooling, self.padding_mode)
         if self.pooling == "strided":
             conv = partial(Conv, use_bias=True, dtype=self.dtype, name="conv")
             return ACTIVATIONS[self.activation](conv(x.shape[-1], window, stride, padding, self.padding_mode)(x))
@@ -114,15 +116,15 @@ class TrainablePool(nn.Module):
         shape = (1, 1, 1, x.shape[-1])
         coefficient = self.param("coefficient", INITIALIZERS["coefficient"], shape[-1:]).astype(self.dtype)
         bias = self.param("bias", INITIALIZERS["bias"], shape[-1:]).astype(self.dtype)
-        total = slide(jnp.add, 0, x.astype(self.dtype), self.size, self.size, 0, False)
+        total = reduce_windows(jnp.add, 0, x.astype(self.dtype), self.size, self.size, 0, False)
         return total * coefficient.reshape(shape) + bias.reshape(shape)
 
 
-def larger(a: jax.Array, b: jax.Array) -> jax.Array:
+def maximum(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where((b > a) | jnp.isnan(b), b, a)  # `jnp.maximum` would halve the gradient between equals
 
 
-def slide(
+def reduce_windows(
     combine: Callable[[jax.Array, jax.Array], jax.Array],
     empty: float,
     x: jax.Array,

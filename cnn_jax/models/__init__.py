@@ -59,26 +59,26 @@ CIFAR_FAMILY = {"plain": partial(CifarResNet, residual=False), "resnet": CifarRe
 def build(name: str, **changes: Any) -> nn.Module:
     """The network, at the paper's values but for `changes`: `build("resnet20", num_classes=10)`.
 
-    With `image_size` and no `stem`, the stem is the one for images of that size, see `stem_for`.
+    With `image_size` and no `stem`, the stem is the one for images of that size, see `choose_stem`.
 
     Raises ConfigError on an unknown name or field, or images too small.
     """
-    constructor = find(name)
-    for field in changes.keys() - fields(constructor).keys():
-        raise ConfigError(f"{name} has no model.{field}; {near(field, fields(constructor))}")
+    constructor = get_constructor(name)
+    for field in changes.keys() - model_fields(constructor).keys():
+        raise ConfigError(f"{name} has no model.{field}; {near(field, model_fields(constructor))}")
     if changes.get("initialization", "he") not in INITIALIZATIONS:
         raise ConfigError(f"model.initialization={changes['initialization']}: choose from {', '.join(INITIALIZATIONS)}")
     known = {field: CHOICES[f"model.{field}"] for field in changes if f"model.{field}" in CHOICES}
-    for field, choices in (known | getattr(module(constructor), "CHOICES", {})).items():
+    for field, choices in (known | getattr(model_class(constructor), "CHOICES", {})).items():
         if changes.get(field, choices[0]) not in choices:
             raise ConfigError(f"model.{field}={changes[field]}: {name} has {', '.join(choices)}")
-    image_size = changes.get("image_size", fields(constructor)["image_size"])
+    image_size = changes.get("image_size", model_fields(constructor)["image_size"])
     if changes.get("stem") is None:
-        changes["stem"] = stem_for(name, image_size)
-    elif changes["stem"] not in module(constructor).STEMS:
-        raise ConfigError(f"model.stem={changes['stem']}: {name} has {', '.join(module(constructor).STEMS)}")
-    elif not fits(name, changes["stem"], image_size):
-        smallest = module(constructor).STEMS[changes["stem"]]
+        changes["stem"] = choose_stem(name, image_size)
+    elif changes["stem"] not in model_class(constructor).STEMS:
+        raise ConfigError(f"model.stem={changes['stem']}: {name} has {', '.join(model_class(constructor).STEMS)}")
+    elif not stem_fits(name, changes["stem"], image_size):
+        smallest = model_class(constructor).STEMS[changes["stem"]]
         raise ConfigError(
             f"model.stem={changes['stem']}: {name} so takes {smallest} pixels or more; these are {image_size}"
         )
@@ -90,16 +90,16 @@ def complete(model: Model, image_size: int) -> Model:
 
     Raises ConfigError on an unknown name, a setting the network does not have, or images too small.
     """
-    known = fields(find(model.name))
-    network = build(model.name, **{"image_size": image_size} | settings(model))
+    known = model_fields(get_constructor(model.name))
+    network = build(model.name, **{"image_size": image_size} | build_arguments(model))
     if getattr(network, "padding_mode", "") == "valid":
-        require_room(model.name, network)
+        require_valid_padding(model.name, network)
     return dataclasses.replace(
         model, **{name: getattr(network, name) for name in vars(model).keys() & known.keys() if name != "name"}
     )
 
 
-def require_room(name: str, network: Any) -> None:
+def require_valid_padding(name: str, network: Any) -> None:
     """Raises ConfigError where the maps of a network without padding do not fit its layers, or its shortcuts."""
     if getattr(network, "residual", False):
         raise ConfigError(f"model.padding_mode=valid: the shortcuts of {name} need maps that keep their size")
@@ -113,26 +113,26 @@ def require_room(name: str, network: Any) -> None:
         ) from error
 
 
-def settings(model: Model) -> dict[str, Any]:
+def build_arguments(model: Model) -> dict[str, Any]:
     """What `build` takes of the settings: all but the name and what is None."""
     return {name: value for name, value in vars(model).items() if value is not None and name != "name"}
 
 
-def stem_for(name: str, image_size: int) -> str:
+def choose_stem(name: str, image_size: int) -> str:
     """The stem of a network for images of `image_size` pixels a side. Raises ConfigError where they are too small."""
-    stems: dict[str, int] = module(find(name)).STEMS
+    stems: dict[str, int] = model_class(get_constructor(name)).STEMS
     for stem, smallest in stems.items():
         if image_size >= smallest:
             return stem
     raise ConfigError(f"{name} takes images of {min(stems.values())} pixels or more a side; these are {image_size}")
 
 
-def fits(name: str, stem: str | None, image_size: int) -> bool:
+def stem_fits(name: str, stem: str | None, image_size: int) -> bool:
     """Whether the network has that stem and it is for images of `image_size` pixels a side."""
-    return image_size >= module(find(name)).STEMS.get(stem, math.inf)
+    return image_size >= model_class(get_constructor(name)).STEMS.get(stem, math.inf)
 
 
-def find(name: str) -> Callable[..., nn.Module]:
+def get_constructor(name: str) -> Callable[..., nn.Module]:
     """What makes the network; raises ConfigError on an unknown name or a depth that is not 6n + 2.
 
     Depths 50 and 152 are ImageNet's alone: a plain twin of CIFAR's would be compared with another family.
@@ -158,13 +158,13 @@ def cifar_depth(name: str) -> int | None:
     return int(match[2]) if match and name not in MODELS else None
 
 
-def module(constructor: Callable[..., nn.Module]) -> Any:
+def model_class(constructor: Callable[..., nn.Module]) -> Any:
     """The class that a constructor, it itself or a partial of it, makes."""
-    return module(constructor.func) if isinstance(constructor, partial) else constructor
+    return model_class(constructor.func) if isinstance(constructor, partial) else constructor
 
 
-def fields(constructor: Callable[..., nn.Module]) -> dict[str, Any]:
+def model_fields(constructor: Callable[..., nn.Module]) -> dict[str, Any]:
     """The fields that can be changed, with their values."""
-    own = {field.name: field.default for field in dataclasses.fields(module(constructor))}
+    defaults = {field.name: field.default for field in dataclasses.fields(model_class(constructor))}
     fixed = constructor.keywords if isinstance(constructor, partial) else {}
-    return {name: value for name, value in (own | fixed).items() if name not in ("parent", "name")}
+    return {name: value for name, value in (defaults | fixed).items() if name not in ("parent", "name")}

@@ -14,7 +14,7 @@ from flax import linen as nn
 
 from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.conv import Conv
-from cnn_jax.layers.dense import Dense, scores
+from cnn_jax.layers.dense import Dense, average_logits
 from cnn_jax.layers.dropout import Dropout
 from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.norm import local_response_norm
@@ -25,9 +25,9 @@ FEATURES = {
     2012: (96, 256, 384, 384, 256, 4096, 4096),
     2014: (64, 192, 384, 256, 256, 4096, 4096),
 }
-TOWERED = (2, 4, 5)  # what sees the maps of its own tower alone
+GROUPED_CONVS = (2, 4, 5)  # what sees the maps of its own tower alone
 # conv1's kernel and stride, and the convolutions that a 3x3 max-pooling of stride 2 follows, by stem.
-BEGINNINGS = {
+STEM_LAYERS = {
     "paper": (11, 4, (1, 2, 5)),
     "small": (5, 1, (1, 2, 5)),
     "tiny": (3, 1, (2, 5)),
@@ -83,19 +83,19 @@ class AlexNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        features = [self.scaled(count) for count in FEATURES[self.year]]
-        kernel_size, stride, pools = BEGINNINGS[self.stem]
+        features = [self.scale_features(count) for count in FEATURES[self.year]]
+        kernel_size, stride, pools = STEM_LAYERS[self.stem]
         geometry = [(kernel_size, stride, self.padding), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1)]
         endpoints, activate = {}, ACTIVATIONS[self.activation]
         for index, (kernel_size, stride, padding) in enumerate(geometry, start=1):
-            groups = self.towers if index in TOWERED else 1
+            groups = self.towers if index in GROUPED_CONVS else 1
             conv = partial(Conv, groups=groups, use_bias=True, dtype=self.dtype, name=f"conv{index}")
             x = conv(features[index - 1], kernel_size, stride, padding)(x)
             x = endpoints[f"conv{index}"] = activate(x)
             if self.normalization == "lrn" and index <= 2:
                 x = endpoints[f"norm{index}"] = local_response_norm(x)
             if index in pools:
-                x = endpoints[f"pool{index}"] = max_pool(x, self.pooled, 2)
+                x = endpoints[f"pool{index}"] = max_pool(x, self.pool_size, 2)
         for name, units, window in (("fc6", features[5], self.window), ("fc7", features[6], 1)):
             if self.year == 2014:
                 x = Dropout(self.dropout)(x, train=train)
@@ -103,14 +103,14 @@ class AlexNet(nn.Module):
             if self.year == 2012:
                 x = Dropout(self.dropout)(x, train=train)
         x = endpoints["fc8"] = Dense(self.num_classes, dtype=self.dtype, name="fc8")(x)
-        return scores(x), endpoints
+        return average_logits(x), endpoints
 
-    def scaled(self, count: int) -> int:
+    def scale_features(self, count: int) -> int:
         """Of a layer's maps or units, as many as `width` is of the paper's, the same in each tower."""
         return max(1, round(count * self.width / FEATURES[self.year][0] / self.towers)) * self.towers
 
     @property
-    def pooled(self) -> int:
+    def pool_size(self) -> int:
         """Pixels a side of a pooling window."""
         return 3 if self.pooling == "overlapping" else 2
 
@@ -119,13 +119,13 @@ class AlexNet(nn.Module):
         """conv1's, in pixels."""
         if self.stem == "paper":
             return 0 if self.year == 2012 else 2
-        return BEGINNINGS[self.stem][0] // 2
+        return STEM_LAYERS[self.stem][0] // 2
 
     @property
     def window(self) -> int:
         """Pixels a side of the last map, all of which fc6 sees: 6 at the paper's size."""
-        kernel_size, stride, pools = BEGINNINGS[self.stem]
+        kernel_size, stride, pools = STEM_LAYERS[self.stem]
         size = output_size(self.image_size, kernel_size, stride, self.padding)
         for _ in pools:
-            size = output_size(size, self.pooled, 2)
+            size = output_size(size, self.pool_size, 2)
         return size

@@ -34,7 +34,7 @@ INCEPTION = {
 POOL_AFTER = {"3b": "pool3", "4e": "pool4"}
 AUXILIARY_FROM = {"4a": "aux1", "4d": "aux2"}
 # conv1's kernel and stride, and the max-pooling layers that there are, by stem.
-BEGINNINGS = {
+STEM_LAYERS = {
     "paper": (7, 2, ("pool1", "pool2", "pool3", "pool4")),
     "small": (3, 1, ("pool2", "pool3", "pool4")),
     "tiny": (3, 1, ("pool3", "pool4")),
@@ -82,23 +82,23 @@ class GoogLeNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
         conv = partial(ConvReLU, norm=self.norm, dtype=self.dtype)
-        respond = partial(local_response_norm, k=1.0, alpha_over_size=True) if self.norm is None else lambda x: x
-        kernel_size, stride, pools = BEGINNINGS[self.stem]
+        normalize = partial(local_response_norm, k=1.0, alpha_over_size=True) if self.norm is None else lambda x: x
+        kernel_size, stride, pools = STEM_LAYERS[self.stem]
         endpoints = {}
-        x = endpoints["conv1"] = conv(self.scaled(64), kernel_size, stride, name="conv1")(x, train=train)
+        x = endpoints["conv1"] = conv(self.scale_features(64), kernel_size, stride, name="conv1")(x, train=train)
         if "pool1" in pools:
             x = endpoints["pool1"] = max_pool(x, 3, 2, ceil_mode=True)  # (B, 56, 56, 64)
-        x = endpoints["conv2_reduce"] = conv(self.scaled(64), 1, name="conv2_reduce")(respond(x), train=train)
-        x = endpoints["conv2"] = conv(self.scaled(192), 3, name="conv2")(x, train=train)
-        x = respond(x)
+        x = endpoints["conv2_reduce"] = conv(self.scale_features(64), 1, name="conv2_reduce")(normalize(x), train=train)
+        x = endpoints["conv2"] = conv(self.scale_features(192), 3, name="conv2")(x, train=train)
+        x = normalize(x)
         if "pool2" in pools:
             x = endpoints["pool2"] = max_pool(x, 3, 2, ceil_mode=True)  # (B, 28, 28, 192)
         for name, row in INCEPTION.items():
-            module = Inception(tuple(map(self.scaled, row)), self.LARGE, conv, name=f"inception_{name}")
+            module = Inception(tuple(map(self.scale_features, row)), self.LARGE, conv, name=f"inception_{name}")
             x = endpoints[f"inception_{name}"] = module(x, train=train)
             # Initialisation is not training, and must make their parameters.
             if (head := AUXILIARY_FROM.get(name)) and self.auxiliary and (train or self.is_initializing()):
-                features = self.scaled(128), self.scaled(1024)
+                features = self.scale_features(128), self.scale_features(1024)
                 classify = Auxiliary(features, self.num_classes, *self.auxiliary_pool, conv, name=head)
                 endpoints[head] = classify(x, train=train)
             if pool := POOL_AFTER.get(name):
@@ -110,14 +110,14 @@ class GoogLeNet(nn.Module):
     @property
     def auxiliary_pool(self) -> tuple[Callable[[jax.Array], jax.Array], int]:
         """The pooling of the auxiliary classifiers, and the pixels a side that it leaves."""
-        kernel_size, stride, pools = BEGINNINGS[self.stem]
+        kernel_size, stride, pools = STEM_LAYERS[self.stem]
         pixels = output_size(self.image_size, kernel_size, stride, kernel_size // 2)
         for _ in pools[:-1]:
             pixels = output_size(pixels, 3, 2, ceil_mode=True)
         size = min(5, pixels)
         return partial(mean_pool, size=size, stride=3), output_size(pixels, size, 3)
 
-    def scaled(self, count: int) -> int:
+    def scale_features(self, count: int) -> int:
         return max(1, round(count * self.width / 64))
 
     @property

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import lax
 
 from cnn_jax.layers.conv import Conv
-from cnn_jax.layers.dense import Dense, scores
+from cnn_jax.layers.dense import Dense, average_logits
 from cnn_jax.layers.dropout import Dropout
 from cnn_jax.layers.norm import BatchNorm
 from cnn_jax.layers.pool import max_pool
@@ -37,7 +37,7 @@ class Inception(nn.Module):
     """Four branches side by side, their maps concatenated (Fig. 2b)."""
 
     features: tuple[int, ...]  # a row of the table
-    large: int  # pixels a side of the kernel of the branch named 5x5
+    large_kernel_size: int  # pixels a side of the kernel of the branch named 5x5
     conv: Callable[..., ConvReLU]
 
     @nn.compact
@@ -47,7 +47,7 @@ class Inception(nn.Module):
         b = self.conv(reduce_3, 1, name="3x3_reduce")(x, train=train)
         b = self.conv(three, 3, name="3x3")(b, train=train)
         c = self.conv(reduce_5, 1, name="5x5_reduce")(x, train=train)
-        c = self.conv(five, self.large, name="5x5")(c, train=train)
+        c = self.conv(five, self.large_kernel_size, name="5x5")(c, train=train)
         d = self.conv(projected, 1, name="pool_proj")(max_pool(x, 3, 1, padding=1), train=train)
         return jnp.concatenate([a, b, c, d], axis=-1)
 
@@ -66,7 +66,7 @@ class Auxiliary(nn.Module):
         x = self.conv(self.features[0], 1, name="conv")(self.pool(x), train=train)  # (B, 4, 4, 128)
         x = nn.relu(Dense(self.features[1], self.window, dtype=x.dtype, name="fc1")(x))  # (B, 1024)
         x = Dropout(AUXILIARY_DROPOUT)(x, train=train)
-        return scores(Dense(self.num_classes, dtype=x.dtype, name="fc2")(x))
+        return average_logits(Dense(self.num_classes, dtype=x.dtype, name="fc2")(x))
 
 
 def adaptive_mean_pool(x: jax.Array, size: int) -> jax.Array:

@@ -9,10 +9,10 @@ from flax import linen as nn
 
 from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.conv import Conv, conv, pad
-from cnn_jax.layers.dense import Dense, scores
+from cnn_jax.layers.dense import Dense, average_logits
 from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.initializers import INITIALIZERS
-from cnn_jax.layers.pool import POOLINGS, Pool, TrainablePool, geometry
+from cnn_jax.layers.pool import POOLINGS, Pool, TrainablePool, window_geometry
 
 # Table I: the maps of S2 that each of the 16 maps of C3 sees; contiguous ones go round.
 TABLE_I = (
@@ -43,7 +43,7 @@ BITMAPS = """
 """
 
 
-def codes(num_classes: int) -> np.ndarray:
+def output_codes(num_classes: int) -> np.ndarray:
     """The centres of the output units, (84, num_classes) of +1 and -1: drawings of the ten digits.
 
     Other numbers of classes have random codes, the same every time, the other choice the paper names.
@@ -86,14 +86,14 @@ class PartialConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        spread = jnp.zeros((5, 5, x.shape[-1], len(self.connections)))
-        for seen in sorted({len(sources) for sources in self.connections}):
-            maps = np.array([index for index, sources in enumerate(self.connections) if len(sources) == seen])
+        kernel = jnp.zeros((5, 5, x.shape[-1], len(self.connections)))
+        for count in sorted({len(sources) for sources in self.connections}):
+            maps = np.array([index for index, sources in enumerate(self.connections) if len(sources) == count])
             sources = np.array([self.connections[index] for index in maps]).T  # (seen, maps)
-            spread = spread.at[:, :, sources, maps].set(Kernel((5, 5, *sources.shape), name=f"of_{seen}")())
+            kernel = kernel.at[:, :, sources, maps].set(Kernel((5, 5, *sources.shape), name=f"of_{count}")())
         bias = self.param("bias", INITIALIZERS["bias"], (len(self.connections),)).astype(self.dtype)
         x, padding = pad(x.astype(self.dtype), self.padding, self.padding_mode)
-        y = conv(x, spread.astype(self.dtype), 1, padding)
+        y = conv(x, kernel.astype(self.dtype), 1, padding)
         return y + bias.reshape(1, 1, 1, -1)
 
 
@@ -135,26 +135,28 @@ class LeNet5(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        squash, (at_c1, at_c3) = ACTIVATIONS[self.activation], PADDING[self.stem]
+        squash, (c1_padding, c3_padding) = ACTIVATIONS[self.activation], PADDING[self.stem]
         if self.padding_mode == "valid":
-            at_c1 = at_c3 = 0
-        halved = (2, 2, 0) if self.pooling == "trainable" else geometry(self.pooling, self.padding_mode)
-        window = output_size(output_size(self.image_size, 5, 1, at_c1), *halved)
-        window = output_size(output_size(window, 5, 1, at_c3), *halved)
-        c1 = Conv(6, 5, 1, at_c1, self.padding_mode, use_bias=True, dtype=self.dtype, name="C1")
-        c3 = PartialConv(self.connections, at_c3, self.padding_mode, self.dtype, name="C3")
-        ends = {}
-        x = ends["C1"] = squash(c1(x))  # (B, 28, 28, 6)
-        x = ends["S2"] = self.pool(x, "S2")  # (B, 14, 14, 6)
-        x = ends["C3"] = squash(c3(x))  # (B, 10, 10, 16)
-        x = ends["S4"] = self.pool(x, "S4")  # (B, 5, 5, 16)
-        x = ends["C5"] = squash(Dense(120, window, self.dtype, name="C5")(x))  # (B, 120)
-        x = ends["F6"] = squash(Dense(84, dtype=self.dtype, name="F6")(x))  # (B, 84)
+            c1_padding = c3_padding = 0
+        pooling_geometry = (
+            (2, 2, 0) if self.pooling == "trainable" else window_geometry(self.pooling, self.padding_mode)
+        )
+        window = output_size(output_size(self.image_size, 5, 1, c1_padding), *pooling_geometry)
+        window = output_size(output_size(window, 5, 1, c3_padding), *pooling_geometry)
+        c1 = Conv(6, 5, 1, c1_padding, self.padding_mode, use_bias=True, dtype=self.dtype, name="C1")
+        c3 = PartialConv(self.connections, c3_padding, self.padding_mode, self.dtype, name="C3")
+        endpoints = {}
+        x = endpoints["C1"] = squash(c1(x))  # (B, 28, 28, 6)
+        x = endpoints["S2"] = self.pool(x, "S2")  # (B, 14, 14, 6)
+        x = endpoints["C3"] = squash(c3(x))  # (B, 10, 10, 16)
+        x = endpoints["S4"] = self.pool(x, "S4")  # (B, 5, 5, 16)
+        x = endpoints["C5"] = squash(Dense(120, window, self.dtype, name="C5")(x))  # (B, 120)
+        x = endpoints["F6"] = squash(Dense(84, dtype=self.dtype, name="F6")(x))  # (B, 84)
         if self.output == "rbf":
-            ends["output"] = -rbf_penalties(x, codes(self.num_classes))
+            endpoints["output"] = -rbf_penalties(x, output_codes(self.num_classes))
         else:
-            ends["output"] = Dense(self.num_classes, dtype=self.dtype, name="output")(x)
-        return scores(ends["output"]), ends
+            endpoints["output"] = Dense(self.num_classes, dtype=self.dtype, name="output")(x)
+        return average_logits(endpoints["output"]), endpoints
 
     def pool(self, x: jax.Array, name: str) -> jax.Array:
         if self.pooling == "trainable":

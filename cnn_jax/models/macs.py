@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from cnn_jax.layers.initializers import shapes
+from cnn_jax.layers.initializers import variable_shapes
 
 
 class Trace(NamedTuple):
@@ -28,7 +28,7 @@ class Trace(NamedTuple):
 def trace(model: nn.Module, image_shape: tuple[int, int, int]) -> Trace:
     """Traces a network for an image (H, W, C)."""
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    variables = shapes(model, image)
+    variables = variable_shapes(model, image)
     closed, results = jax.make_jaxpr(model.apply, return_shape=True)(variables, image)
     return Trace(closed.jaxpr, variables, results)
 
@@ -42,14 +42,14 @@ def macs_by_layer(traced: Trace) -> dict[str, int]:
     """Those of `count_macs` by the network's own modules, those without any left out; "" has what is in no module."""
     by_layer: dict[str, int] = {}
     for equation in traced.jaxpr.eqns:
-        if macs := _of_equation(equation):
+        if macs := _equation_macs(equation):
             scopes = str(equation.source_info.name_stack).split("/")  # the network, its module, that one's, ...
             layer = scopes[1] if len(scopes) > 1 else ""
             by_layer[layer] = by_layer.get(layer, 0) + macs
     return by_layer
 
 
-def _of_equation(equation: Any) -> int:
+def _equation_macs(equation: Any) -> int:
     if equation.primitive.name == "conv_general_dilated":
         kernel, layout = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec
         per_output = math.prod(kernel) // kernel[layout[0]]  # the kernel's input axis holds one group's channels
@@ -58,7 +58,7 @@ def _of_equation(equation: Any) -> int:
         (contracted, _), _ = equation.params["dimension_numbers"]
         summed = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         return math.prod(equation.outvars[0].aval.shape) * summed
-    inner = [sum(map(_of_equation, jaxpr.eqns)) for jaxpr in inner_jaxprs(equation)]
+    inner = [sum(map(_equation_macs, jaxpr.eqns)) for jaxpr in inner_jaxprs(equation)]
     if equation.primitive.name == "cond":
         return max(inner)  # one branch runs: of a convolution's lowerings, XLA's own says what it does
     return sum(inner) * equation.params.get("length", 1)  # of a scan

@@ -41,7 +41,7 @@ class ConvNorm(nn.Module):
         return local_response_norm(x) if self.normalization == "lrn" else x
 
 
-def layers_of(network: Any) -> Callable[..., ConvNorm]:
+def make_conv_norm(network: Any) -> Callable[..., ConvNorm]:
     """The `ConvNorm` of features, kernel size and stride that a network's own fields ask for."""
     norm = dict(group=network.bn_group, momentum=network.bn_momentum, axis_name=network.axis_name, dtype=network.dtype)
     return partial(ConvNorm, normalization=network.normalization, padding_mode=network.padding_mode, norm=norm)
@@ -61,23 +61,23 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        first, *others = self.layers()
+        first, *others = self.conv_arguments()
         activate = ACTIVATIONS[self.activation]
         y = self.layer(*first, name="conv1")(x, train=train)
         for index, layer in enumerate(others, start=2):
             y = self.layer(*layer, name=f"conv{index}")(activate(y), train=train)
         if self.shortcut is not None:
-            y = y + self.bypass(x, y.shape, train)
+            y = y + self.apply_shortcut(x, y.shape, train)
         return activate(y)
 
-    def layers(self) -> tuple[tuple[int, int, int], ...]:
+    def conv_arguments(self) -> tuple[tuple[int, int, int], ...]:
         """(features, kernel size, stride) of each convolution."""
         if not self.bottleneck:
             return (self.features, 3, self.stride), (self.features, 3, 1)
         in_1x1, in_3x3 = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
         return (self.features, 1, in_1x1), (self.features, 3, in_3x3), (4 * self.features, 1, 1)
 
-    def bypass(self, x: jax.Array, shape: tuple[int, ...], train: bool) -> jax.Array:
+    def apply_shortcut(self, x: jax.Array, shape: tuple[int, ...], train: bool) -> jax.Array:
         if self.shortcut == "C" or (self.shortcut == "B" and x.shape != shape):
             return self.layer(shape[-1], 1, self.stride, name="shortcut")(x, train=train)
         x = x[:, :: self.stride, :: self.stride]
@@ -86,7 +86,7 @@ class Block(nn.Module):
         return jnp.pad(x, [(0, 0), (0, 0), (0, 0), (before, new - before)])
 
 
-def stage(
+def apply_stage(
     number: int, blocks: int, block: Callable[..., Block], stride: int, scan: bool, x: jax.Array, train: bool
 ) -> jax.Array:
     """`blocks` blocks one after another, the first with the stride; with `scan`, those after it are compiled once.
@@ -95,13 +95,13 @@ def stage(
     """
     x = block(stride=stride, name=f"stage{number}_block1")(x, train=train)
     if scan and blocks > 1:
-        return repeat(block(stride=1, name=f"stage{number}_blocks"), blocks - 1, x, train)
+        return scan_blocks(block(stride=1, name=f"stage{number}_blocks"), blocks - 1, x, train)
     for index in range(2, blocks + 1):
         x = block(stride=1, name=f"stage{number}_block{index}")(x, train=train)
     return x
 
 
-def repeat(block: Block, times: int, x: jax.Array, train: bool) -> jax.Array:
+def scan_blocks(block: Block, times: int, x: jax.Array, train: bool) -> jax.Array:
     """`times` blocks one after another, compiled once; each of the variables has a leading axis of that size."""
 
     def body(block: Block, x: jax.Array) -> tuple[jax.Array, None]:

@@ -14,7 +14,7 @@ from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.dropout import Dropout
 from cnn_jax.layers.initializers import INITIALIZERS
 from cnn_jax.layers.pool import global_mean_pool, max_pool
-from cnn_jax.models.residual import Block, layers_of, stage
+from cnn_jax.models.residual import Block, apply_stage, make_conv_norm
 
 # Table 1. depth: (blocks of conv2_x, conv3_x, conv4_x and conv5_x, whether they are bottlenecks)
 IMAGENET = {
@@ -25,7 +25,7 @@ IMAGENET = {
     152: ((3, 8, 36, 3), True),
 }
 # conv1's kernel and stride, and whether the 3x3 max-pooling of stride 2 follows, by stem.
-BEGINNINGS = {"paper": (7, 2, True), "small": (3, 1, False)}
+STEM_LAYERS = {"paper": (7, 2, True), "small": (3, 1, False)}
 
 
 class ImageNetResNet(nn.Module):
@@ -80,11 +80,11 @@ class ImageNetResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        layer, activate = layers_of(self), ACTIVATIONS[self.activation]
+        layer, activate = make_conv_norm(self), ACTIVATIONS[self.activation]
         shared: dict[str, Any] = dict(zero_channels=self.zero_channels, layer=layer, activation=self.activation)
         shared |= dict(shortcut=self.shortcut_option if self.residual else None, stride_in=self.stride_in)
         stages, bottleneck = IMAGENET[self.depth]
-        kernel_size, stride, pooled = BEGINNINGS[self.stem]
+        kernel_size, stride, pooled = STEM_LAYERS[self.stem]
         endpoints = {}
         conv1 = layer(self.width, kernel_size, stride, name="conv1")
         x = endpoints["conv1"] = activate(conv1(x, train=train))  # (B, 112, 112, 64)
@@ -92,7 +92,7 @@ class ImageNetResNet(nn.Module):
             x = endpoints["pool1"] = max_pool(x, 3, 2, padding=1)  # (B, 56, 56, 64)
         for index, blocks in enumerate(stages):  # (B, 56, 56, 64 | 256), ..., (B, 7, 7, 512 | 2048)
             block = partial(Block, self.width * 2**index, bottleneck=bottleneck, **shared)
-            x = stage(index + 1, blocks, block, 2 if index else 1, self.scan, x, train)
+            x = apply_stage(index + 1, blocks, block, 2 if index else 1, self.scan, x, train)
             endpoints[f"conv{index + 2}_x"] = x
         x = endpoints["pool5"] = global_mean_pool(x)  # (B, 512 | 2048)
         x = Dropout(self.dropout)(x, train=train)
@@ -144,14 +144,14 @@ class CifarResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        layer, activate = layers_of(self), ACTIVATIONS[self.activation]
+        layer, activate = make_conv_norm(self), ACTIVATIONS[self.activation]
         shared: dict[str, Any] = dict(zero_channels=self.zero_channels, layer=layer, activation=self.activation)
         shared |= dict(shortcut=self.shortcut_option if self.residual else None)
         x = activate(layer(self.width, 3, 1, name="conv1")(x, train=train))  # (B, 32, 32, 16)
         endpoints = {"conv1": x}
         for number in (1, 2, 3):  # (B, 32, 32, 16), (B, 16, 16, 32), (B, 8, 8, 64)
             block = partial(Block, self.width * 2 ** (number - 1), **shared)
-            x = stage(number, (self.depth - 2) // 6, block, 1 if number == 1 else 2, self.scan, x, train)
+            x = apply_stage(number, (self.depth - 2) // 6, block, 1 if number == 1 else 2, self.scan, x, train)
             endpoints[f"stage{number}"] = x
         x = endpoints["pool"] = global_mean_pool(x)  # (B, 64)
         x = Dropout(self.dropout)(x, train=train)

@@ -17,7 +17,7 @@ from cnn_jax.layers.pool import global_mean_pool, max_pool
 # Fire modules: the filters of the squeeze layer and of each of the two expand layers, in quarters of conv1's 64.
 FIRES = {2: (1, 4), 3: (1, 4), 4: (2, 8), 5: (2, 8), 6: (3, 12), 7: (3, 12), 8: (4, 16), 9: (4, 16)}
 # conv1's stride and padding, and the layers that a 3x3 max-pooling of stride 2 follows, by stem.
-BEGINNINGS = {"paper": (2, 0, (1, 3, 5)), "small": (1, 1, (1, 3, 5)), "tiny": (1, 1, (3, 5))}
+STEM_LAYERS = {"paper": (2, 0, (1, 3, 5)), "small": (1, 1, (1, 3, 5)), "tiny": (1, 1, (3, 5))}
 
 
 class Fire(nn.Module):
@@ -74,7 +74,7 @@ class SqueezeNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> tuple[jax.Array, dict[str, jax.Array]]:
-        stride, padding, pools = BEGINNINGS[self.stem]
+        stride, padding, pools = STEM_LAYERS[self.stem]
         endpoints = {}
         conv1 = Conv(self.width, 3, stride, padding, use_bias=True, dtype=self.dtype, name="conv1")
         x = endpoints["conv1"] = nn.relu(conv1(x))  # (B, 111, 111, 64)

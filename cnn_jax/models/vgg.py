@@ -12,11 +12,11 @@ from flax import linen as nn
 
 from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.conv import Conv
-from cnn_jax.layers.dense import Dense, scores
+from cnn_jax.layers.dense import Dense, average_logits
 from cnn_jax.layers.dropout import Dropout
 from cnn_jax.layers.geometry import output_size
 from cnn_jax.layers.norm import BatchNorm, local_response_norm
-from cnn_jax.layers.pool import POOLINGS, Pool, geometry
+from cnn_jax.layers.pool import POOLINGS, Pool, window_geometry
 
 # Table 1: kernel sizes of the convolutions, a tuple for each stage. A-LRN normalizes the responses of conv1_1.
 KERNEL_SIZES = {
@@ -100,10 +100,10 @@ class VGG(nn.Module):
             if stage in POOLS[self.stem]:
                 pool = Pool(self.pooling, self.activation, self.padding_mode, self.dtype, name=f"pool{stage}")
                 x = endpoints[f"pool{stage}"] = pool(x)
-                size = output_size(size, *geometry(self.pooling, self.padding_mode))
+                size = output_size(size, *window_geometry(self.pooling, self.padding_mode))
         for name, window in (("fc6", size), ("fc7", 1)):
             x = Dense(HIDDEN * self.width, window, dtype=self.dtype, name=name)(x)  # (B, 4096)
             x = endpoints[name] = activate(x)
             x = Dropout(self.dropout)(x, train=train)
         x = endpoints["fc8"] = Dense(self.num_classes, dtype=self.dtype, name="fc8")(x)
-        return scores(x), endpoints
+        return average_logits(x), endpoints

@@ -86,7 +86,7 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
     until = time.monotonic() + settings.lock_seconds
     with telling_of_memory():
         task, dataset = prepare(config, settings)
-        with devices.placed(layout):
+        with devices.default_device(layout):
             while True:
                 try:
                     return loop.fit(task, config, dataset, folder, options)
@@ -135,6 +135,6 @@ def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:
 
 def fail(folder: Path, error: str, trace: str | None = None) -> Outcome:
     """Records a failure in the run folder, where that can be written."""
-    if processes.leader() and folder.is_dir():
+    if processes.is_leader() and folder.is_dir():
         record.write_json(folder / "failure.json", {"error": error, "traceback": trace})
     return Outcome(folder, None, error)

@@ -60,8 +60,8 @@ class Settings(NamedTuple):
         """One for each run at a time in this process; raises ConfigError."""
         self.check()
         if not self.seeds_in_parallel:
-            return [devices.choose(self.parallel, self.devices, self.accumulate)]
-        return devices.one_each(self.parallel, self.devices)
+            return [devices.make_layout(self.parallel, self.devices, self.accumulate)]
+        return devices.single_device_layouts(self.parallel, self.devices)
 
     @property
     def layout(self) -> Layout:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cnn_jax.report.cells import compare
 from cnn_jax.studies import architectures, degradation, depth, factors, regularization
+from cnn_jax.studies.regularization.methods import DISABLED
 from cnn_jax.train import record
 from cnn_jax.train.record import RecordError, Run
 
@@ -51,7 +52,7 @@ def recognize(runs: Sequence[Run]) -> str:
     for name, factor in factors.FACTORS.items():
         if factor.field in varying:
             return name
-    if varying & {*regularization.OFF, "data.train_examples"}:
+    if varying & {*DISABLED, "data.train_examples"}:
         return "regularization"
     models: set[Any] = {run.config["model"]["name"] for run in runs}
     return "depth_sweep" if all(re.fullmatch(r"(plain|resnet)\d+", model) for model in models) else "architectures"

@@ -57,7 +57,7 @@ def figure(evaluated: Sequence[Evaluated]) -> Figure:
         axes = page.subplots()
         for marker, source in zip(MARKERS, sorted({one.source for one in evaluated}), strict=False):
             for kind in KINDS:
-                line(axes, [one for one in evaluated if one.source == source], kind, f"{kind}, {source}", marker)
+                plot_line(axes, [one for one in evaluated if one.source == source], kind, f"{kind}, {source}", marker)
         depths = sorted({depth for one in evaluated if (depth := family(one.model)[1]) is not None})
         for name in {one.dataset for one in evaluated}:
             paper_points(axes, name, depths)
@@ -68,7 +68,7 @@ def figure(evaluated: Sequence[Evaluated]) -> Figure:
     return page
 
 
-def line(axes: Axes, evaluated: Sequence[Evaluated], kind: str, label: str, marker: str) -> None:
+def plot_line(axes: Axes, evaluated: Sequence[Evaluated], kind: str, label: str, marker: str) -> None:
     points = sorted(
         (family(one.model)[1] or 0, 100 * one.test_error) for one in evaluated if family(one.model)[0] == kind
     )

@@ -46,7 +46,7 @@ def complete(config: Config, dataset: Dataset) -> Config:
     Raises ConfigError or RecordError.
     """
     if config.init_from:
-        config = initial.adopt(config, min(seen_shape(config.data, dataset)[:2]))
+        config = initial.inherit_settings(config, min(seen_shape(config.data, dataset)[:2]))
     return replace(config, model=models.complete(config.model, min(seen_shape(config.data, dataset)[:2])))
 
 
@@ -66,7 +66,7 @@ def _make(
         num_classes=dataset.num_classes,
         axis_name=axis_name,
         dtype=jnp.dtype(dtype),
-        **models.settings(settings),
+        **models.build_arguments(settings),
     )
     images, std = preprocessing(data, dataset), np.asarray(data.std or 1.0, np.float32)
 
@@ -120,7 +120,7 @@ def initial_variables(model: Any, key: jax.Array, shape: tuple[int, ...], start:
     unscanned = model.clone(scan=False) if scan else model
     variables = initialize(unscanned, key, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     if start[0]:
-        variables = initial.put_in(variables, *start, model.num_classes)
+        variables = initial.load_variables(variables, *start, model.num_classes)
     return stack_blocks(variables) if scan else variables
 
 

@@ -22,24 +22,24 @@ from cnn_jax.config import Config
 from cnn_jax.train import processes
 from cnn_jax.train.record import RecordError
 
-KEPT = 2
-BESIDES = 2**20  # bytes that a checkpoint takes beside its arrays, and more
+MAX_TO_KEEP = 2
+OVERHEAD_BYTES = 2**20  # bytes that a checkpoint takes beside its arrays, and more
 # Orbax numbers the operations of a process by one counter and looks the number up again as it goes: of two threads that
 # save at once, one waits for what the other does.
-ONE_AT_A_TIME = threading.Lock()
+ORBAX_LOCK = threading.Lock()
 
 
-class LatestAndBest(checkpoint_managers.PreservationPolicy):
-    """Keeps the last KEPT checkpoints, and the best where there is one."""
+class KeepLatestAndBest(checkpoint_managers.PreservationPolicy):
+    """Keeps the last MAX_TO_KEEP checkpoints, and the best where there is one."""
 
     def __init__(self, checkpoints: "Checkpoints"):
         self.checkpoints = checkpoints
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        latest = checkpoint_managers.LatestN(KEPT).should_preserve(checkpoints, context=context)
+        latest = checkpoint_managers.LatestN(MAX_TO_KEEP).should_preserve(checkpoints, context=context)
         return [
-            kept or checkpoint.step == self.checkpoints.best
-            for checkpoint, kept in zip(checkpoints, latest, strict=True)
+            is_latest or checkpoint.step == self.checkpoints.best
+            for checkpoint, is_latest in zip(checkpoints, latest, strict=True)
         ]
 
 
@@ -51,7 +51,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, config: Config):
-        quiet_orbax()
+        silence_orbax()
         self.best: int | None = None
         self.folder = folder.absolute() / "checkpoints"
         self.config = config_lib.to_dict(config)
@@ -61,10 +61,10 @@ class Checkpoints:
         self.folder.mkdir(exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             create=False,
-            preservation_policy=LatestAndBest(self),
+            preservation_policy=KeepLatestAndBest(self),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=False,
-            multiprocessing_options=alone(),
+            multiprocessing_options=single_process_options(),
         )
         return ocp.CheckpointManager(self.folder, options=options)
 
@@ -79,118 +79,113 @@ class Checkpoints:
         if step in self.manager.all_steps():
             return
         state = jax.device_get(state)
-        self._require_room(step, sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + BESIDES)
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + OVERHEAD_BYTES
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:  # before Orbax begins, which on a disk that is full leaves a folder half-written
+            missing = f"{needed / 2**20:.1f} MiB are needed and {free / 2**20:.1f} are free"
+            raise self._write_error(step, f"{os.strerror(errno.ENOSPC)}, {missing}")
         meta = {"config": self.config, "digest": digest(state), "variables": digest(state.variables)}
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta))
         try:
-            with ONE_AT_A_TIME:
+            with ORBAX_LOCK:
                 self.manager.save(step, args=items)
         except Exception as error:  # whatever Orbax and its file formats raise where they cannot write
-            raise self._cannot_write(step, system_error(error) or first_line(error)) from error
+            raise self._write_error(step, system_error(error) or first_line(error)) from error
 
-    def _require_room(self, step: int, needed: int) -> None:
-        # Before Orbax begins, which on a disk that is full leaves a folder half-written.
-        free = shutil.disk_usage(self.folder).free
-        if free < needed:
-            raise self._cannot_write(
-                step,
-                f"{os.strerror(errno.ENOSPC)}, {needed / 2**20:.1f} MiB are needed and {free / 2**20:.1f} are free",
-            )
-
-    def _cannot_write(self, step: int, reason: str) -> RecordError:
+    def _write_error(self, step: int, reason: str) -> RecordError:
         return RecordError(
             f"cannot write {self.folder / str(step)}: {reason}; mend that, and the same command continues from the "
             "checkpoint before"
         )
 
-    def restore(self, like: Any) -> tuple[int, Any] | None:
+    def restore(self, target: Any) -> tuple[int, Any] | None:
         """The newest step that can be read, with its state as numpy arrays; None where there is none.
 
         A damaged checkpoint is reported, moved to `checkpoints_damaged/` and passed over.
 
         Args:
-          like: the state as a tree of arrays or ShapeDtypeStructs.
+          target: the state as a tree of arrays or ShapeDtypeStructs.
 
         Raises:
           RecordError: the checkpoint was written under another config.
         """
         for step in sorted(self.manager.all_steps(), reverse=True):
             try:
-                with ONE_AT_A_TIME:
-                    return step, self._read(step, like)
+                with ORBAX_LOCK:
+                    return step, self._read(step, target)
             except RecordError:
                 raise
             except Exception as error:  # whatever Orbax and its file formats raise on damaged files
-                self._set_aside(step, error)
+                self._move_damaged(step, error)
         return None
 
-    def back_to(self, step: int, like: Any) -> Any:
+    def rewind(self, step: int, target: Any) -> Any:
         """The state as of `step`, all later checkpoints being deleted; raises RecordError where it is damaged."""
         for later in self.manager.all_steps():
             if later > step:
                 self.manager.delete(later)
-        restored = self.restore(like)
+        restored = self.restore(target)
         if restored is None or restored[0] != step:
             raise RecordError(
                 f"{self.folder / str(step)}, the best network of this run, is damaged; the same command trains it again"
             )
         return restored[1]
 
-    def _read(self, step: int, like: Any) -> Any:
+    def _read(self, step: int, target: Any) -> Any:
         meta = self.manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         different = config_lib.differences(meta["config"], self.config)
         if different:
             raise RecordError(f"{self.folder / str(step)} belongs to another config: {'; '.join(different)}")
         # Arrays of numpy, or Orbax would want the very devices that the checkpoint was saved from.
-        abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+        abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
         state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))["state"]
         if digest(state) != meta["digest"]:
             raise ValueError("its content is not what was saved")
         return state
 
-    def _set_aside(self, step: int, error: Exception) -> None:
+    def _move_damaged(self, step: int, error: Exception) -> None:
         self.manager.close()
-        aside = self.folder.with_name("checkpoints_damaged") / str(step)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.parent.mkdir(exist_ok=True)
-        (self.folder / str(step)).rename(aside)
+        moved = self.folder.with_name("checkpoints_damaged") / str(step)
+        shutil.rmtree(moved, ignore_errors=True)
+        moved.parent.mkdir(exist_ok=True)
+        (self.folder / str(step)).rename(moved)
         self.manager = self._open()
-        print(f"checkpoint {step} is damaged ({first_line(error)}): moved to {aside}, going back to the one before")
+        print(f"checkpoint {step} is damaged ({first_line(error)}): moved to {moved}, going back to the one before")
 
 
 def system_error(error: Exception) -> str | None:
     """What the system said, which in TensorStore's errors stands far behind, after paths and parameters."""
-    said = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
-    return next((reason for reason in said if reason in str(error)), None)
+    messages = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
+    return next((reason for reason in messages if reason in str(error)), None)
 
 
 def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__
 
 
-def alone() -> MultiprocessingOptions:
+def single_process_options() -> MultiprocessingOptions:
     """Of a run's processes the one that calls does all, and Orbax waits for no other."""
     if processes.count() == 1:
         return MultiprocessingOptions()
     return MultiprocessingOptions(primary_host=processes.index(), active_processes={processes.index()})
 
 
-def quiet_orbax() -> None:
+def silence_orbax() -> None:
     """Orbax tells each save in a dozen lines, warns of files it does without, and tells errors twice or more."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    quiet_late_threads()
+    silence_late_threads()
 
 
 @functools.cache
-def quiet_late_threads() -> None:
+def silence_late_threads() -> None:
     """Where a save fails, threads of TensorStore go on to tell an event loop that is closed by then, in tracebacks."""
-    tell = sys.unraisablehook
+    hook = sys.unraisablehook
 
-    def tell_others(unraisable: Any) -> None:
+    def report_others(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            tell(unraisable)
+            hook(unraisable)
 
-    sys.unraisablehook = tell_others
+    sys.unraisablehook = report_others
 
 
 def digest(tree: Any) -> str:

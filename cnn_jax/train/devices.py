@@ -48,54 +48,54 @@ class Layout(NamedTuple):
         return processes.index(jax.process_index()), len(processes)
 
     @property
-    def sharded(self) -> NamedSharding:
+    def batch_sharding(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
 
     @property
-    def replicated(self) -> NamedSharding:
+    def replicated_sharding(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec())
 
 
-def choose(parallel: str = "auto", count: int | None = None, accumulate: int = 1) -> Layout:
+def make_layout(parallel: str = "auto", count: int | None = None, accumulate: int = 1) -> Layout:
     """`auto` is jit on one device and pmap over several; `count` is of each process, None all. Raises ConfigError."""
     if parallel not in PARALLEL:
         raise ConfigError(f"--parallel={parallel}: choose from {', '.join(PARALLEL)}")
-    own = jax.local_devices()
-    if count is not None and not 1 <= count <= len(own):
+    local_devices = jax.local_devices()
+    if count is not None and not 1 <= count <= len(local_devices):
         raise ConfigError(
-            f"--devices={count}: this process has {len(own)} ({own[0].platform}); CPU devices are made by "
-            f"./launch.sh or the environment variable JAX_NUM_CPU_DEVICES={count}"
+            f"--devices={count}: this process has {len(local_devices)} ({local_devices[0].platform}); CPU devices are "
+            f"made by ./launch.sh or the environment variable JAX_NUM_CPU_DEVICES={count}"
         )
     processes = range(jax.process_count())
     devices = tuple(device for process in processes for device in jax.local_devices(process)[:count])
-    if len(devices) != len(processes) * len(own[:count]):
+    if len(devices) != len(processes) * len(local_devices[:count]):
         raise ConfigError("the processes of this run do not have equally many devices: give --devices=N")
     return Layout(("jit" if len(devices) == 1 else "pmap") if parallel == "auto" else parallel, devices, accumulate)
 
 
-def available() -> int:
+def local_device_count() -> int:
     """How many devices this process has."""
     return jax.local_device_count()
 
 
-def make_deterministic() -> None:
+def enable_determinism() -> None:
     """Has XLA compute the same bits each time, at some cost on GPUs; called before anything asks for a device."""
-    if not deterministic():
+    if not is_deterministic():
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
 
 
-def deterministic() -> bool:
-    """Whether `make_deterministic` was called, by this process or the one that started it."""
+def is_deterministic() -> bool:
+    """Whether `enable_determinism` was called, by this process or the one that started it."""
     return DETERMINISTIC in os.environ.get("XLA_FLAGS", "").split()
 
 
-def one_each(parallel: str = "auto", count: int | None = None) -> list[Layout]:
-    """For each device that `choose` takes a layout of it alone, for runs side by side. Raises ConfigError."""
+def single_device_layouts(parallel: str = "auto", count: int | None = None) -> list[Layout]:
+    """For each device that `make_layout` takes a layout of it alone, for runs side by side. Raises ConfigError."""
     if parallel == "pmap":
         raise ConfigError("--seeds_in_parallel gives each run one device, --parallel=pmap several: leave one out")
     if jax.process_count() > 1:
         raise ConfigError("--seeds_in_parallel is of one process; leave it out, or give each process its own sweep")
-    devices = choose(parallel, count).devices
+    devices = make_layout(parallel, count).devices
     if len(devices) == 1:
         raise ConfigError(
             f"--seeds_in_parallel wants several devices, and this is one ({devices[0].platform}): give --devices=N, "
@@ -104,13 +104,13 @@ def one_each(parallel: str = "auto", count: int | None = None) -> list[Layout]:
     return [Layout("jit", (device,)) for device in devices]
 
 
-def placed(layout: Layout) -> AbstractContextManager[Any]:
+def default_device(layout: Layout) -> AbstractContextManager[Any]:
     """While it is entered, what this thread computes outside of a compiled step is on the layout's first own device."""
-    own = (device for device in layout.devices if device.process_index == jax.process_index())
-    return jax.default_device(next(own))
+    local_devices = (device for device in layout.devices if device.process_index == jax.process_index())
+    return jax.default_device(next(local_devices))
 
 
-def cached(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def cache_per_layout(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorates a function whose last argument is a layout: for each layout, its last `size` results are kept.
 
     With one cache for all, runs side by side would push out each other's.
@@ -128,7 +128,7 @@ def cached(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return decorate
 
 
-def check(config: Config, layout: Layout) -> None:
+def check_batch(config: Config, layout: Layout) -> None:
     """Raises ConfigError where the batch does not divide by the devices and parts, or a part by the BN group."""
     devices, parts = len(layout.devices), layout.accumulate
     share, rest = divmod(config.batch_size, devices * parts)
@@ -151,13 +151,13 @@ def check(config: Config, layout: Layout) -> None:
 def replicate(layout: Layout, tree: Any) -> Any:
     """The tree, which every process gives alike, on every device, whole."""
     if jax.process_count() == 1:
-        return jax.device_put(tree, layout.replicated)
+        return jax.device_put(tree, layout.replicated_sharding)
 
     def place(leaf: Any) -> jax.Array:
         if jax.dtypes.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
         array = np.asarray(leaf)
-        return jax.make_array_from_callback(array.shape, layout.replicated, array.__getitem__)
+        return jax.make_array_from_callback(array.shape, layout.replicated_sharding, array.__getitem__)
 
     return jax.tree.map(place, tree)
 
@@ -165,9 +165,9 @@ def replicate(layout: Layout, tree: Any) -> Any:
 def shard(layout: Layout, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """A batch, of which each process gives its own share (b, ...), split along its first axis over the devices."""
     if layout.parallel == "pmap":
-        own = sum(device.process_index == jax.process_index() for device in layout.devices)
-        return {name: array.reshape(own, len(array) // own, *array.shape[1:]) for name, array in batch.items()}
-    return {name: jax.make_array_from_process_local_data(layout.sharded, array) for name, array in batch.items()}
+        count = sum(device.process_index == jax.process_index() for device in layout.devices)
+        return {name: array.reshape(count, len(array) // count, *array.shape[1:]) for name, array in batch.items()}
+    return {name: jax.make_array_from_process_local_data(layout.batch_sharding, array) for name, array in batch.items()}
 
 
 def parallelize(layout: Layout, function: Callable[..., Any], arguments: str, donate: tuple[int, ...] = ()) -> Any:
@@ -182,11 +182,13 @@ def parallelize(layout: Layout, function: Callable[..., Any], arguments: str, do
     if layout.parallel == "pmap":
         in_axes = tuple(0 if argument == "s" else None for argument in arguments)
         return jax.pmap(function, AXIS, in_axes=in_axes, out_axes=None, devices=layout.devices, donate_argnums=donate)
-    shardings = tuple(layout.sharded if argument == "s" else layout.replicated for argument in arguments)
-    return jax.jit(function, in_shardings=shardings, out_shardings=layout.replicated, donate_argnums=donate)
+    shardings = tuple(
+        layout.batch_sharding if argument == "s" else layout.replicated_sharding for argument in arguments
+    )
+    return jax.jit(function, in_shardings=shardings, out_shardings=layout.replicated_sharding, donate_argnums=donate)
 
 
-def over_parts(layout: Layout, function: Callable[[Any], tuple[Any, Any]], batch: dict[str, jax.Array]) -> Any:
+def accumulate_parts(layout: Layout, function: Callable[[Any], tuple[Any, Any]], batch: dict[str, jax.Array]) -> Any:
     """`function(part) -> (means, sums)` over the parts of a batch, one after another: their means and their sums.
 
     Each device keeps its own examples: the parts of a batch (b, ...) as a step sees it are (b / accumulate, ...).

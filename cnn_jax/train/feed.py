@@ -20,7 +20,7 @@ from cnn_jax.train.devices import Layout
 Batch = dict[str, np.ndarray]
 
 
-@devices.cached(1)
+@devices.cache_per_layout(1)
 def on_devices(dataset: Dataset, layout: Layout) -> dict[str, Any]:
     """The data set's splits, whole, on every device; of streamed ones nothing."""
     if dataset.streamed:

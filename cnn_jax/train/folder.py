@@ -50,7 +50,7 @@ class RunFolder:
             with record.writing(self.path):
                 return function()
 
-        return processes.from_leader(write)
+        return processes.run_on_leader(write)
 
     def __exit__(self, *_: Any) -> None:
         self.held.close()
@@ -73,7 +73,7 @@ class RunFolder:
         The session, of this process's share of the run, begins with it.
         """
         start = self._do(lambda: self._restore(state, session))
-        return start, processes.broadcast(self.restored if processes.leader() else jax.tree.map(np.asarray, state))
+        return start, processes.broadcast(self.restored if processes.is_leader() else jax.tree.map(np.asarray, state))
 
     def _restore(self, state: Any, session: Callable[[], Session]) -> int:
         self.session = session()
@@ -88,7 +88,7 @@ class RunFolder:
 
     def note(self, **facts: Any) -> None:
         """Adds facts about this session to the manifest."""
-        if processes.leader():
+        if processes.is_leader():
             with record.writing(self.path):
                 self.session.update(**facts)
 
@@ -139,10 +139,10 @@ class RunFolder:
 
         def read() -> None:
             best = early_stopping.best(record.read_metrics(self.path), self.headline)["step"]
-            self.restored = self.checkpoints.back_to(best, state)
+            self.restored = self.checkpoints.rewind(best, state)
 
         self._do(read)
-        return processes.broadcast(self.restored if processes.leader() else jax.tree.map(np.asarray, state))
+        return processes.broadcast(self.restored if processes.is_leader() else jax.tree.map(np.asarray, state))
 
     def conclude(self, train: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
         """Writes result.json, of `facts`, the exact training metrics and what was recorded, and returns it."""
@@ -161,7 +161,7 @@ class RunFolder:
     def tell(self, phase: str, step: int, headline: float | None = None) -> None:
         """Rewrites progress.json where the phase is new or the last writing some time ago."""
         now = time.time()
-        if processes.leader() and (phase != self.phase or now - self.shown > PROGRESS_SECONDS):
+        if processes.is_leader() and (phase != self.phase or now - self.shown > PROGRESS_SECONDS):
             self.shown, self.phase = now, phase
             text = headline if headline is None else f"{self.headline.title} {self.headline.format(headline)}"
             progress = {"step": step, "steps": self.config.steps, "phase": phase, "headline": text, "time": now}

@@ -59,7 +59,7 @@ class Program(NamedTuple):
     evaluate_step: Callable[..., Any]
 
 
-@devices.cached(2)
+@devices.cache_per_layout(2)
 def make_program(task: Task, optim: Optim, penalty: Penalty, steps: int, layout: Layout) -> Program:
     sgd = optimizer.make(optim, steps, penalty)
     train_step = make_train_step(task, sgd, layout, penalty)
@@ -105,7 +105,7 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
         program = make_program(task, config.optim, config.penalty, config.steps, options.layout)
         state = initial_state(program, task, config, dataset)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        penalized = penalties.table(state.params, config.optim, config.penalty).splitlines()
+        penalized = penalties.format_table(state.params, config.optim, config.penalty).splitlines()
         receiving = stop_signals() if options.signals is None else contextlib.nullcontext(options.signals)
         with receiving as signals:
             start, state = folder.restore(
@@ -137,7 +137,7 @@ def evaluate_split(
     if task.score is None:
         return means
     score, annotations = task.score, dataset.annotations(split)
-    return means | processes.from_leader(lambda: {name: float(v) for name, v in score(outputs, annotations).items()})
+    return means | processes.run_on_leader(lambda: {name: float(v) for name, v in score(outputs, annotations).items()})
 
 
 class Training(NamedTuple):
@@ -161,7 +161,7 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
     """Takes the steps from `start` to the end, evaluating, recording and saving on the way."""
     config, layout, folder = run.config, run.options.layout, run.folder
     resident, key = feed.on_devices(run.dataset, layout)["train"], run_key(config, layout)
-    evaluated, meetings = config.evaluated_steps, processes.Meetings(start)
+    evaluated, meetings = config.evaluated_steps, processes.Synchronizer(start)
     begun = saved = shown = time.monotonic()
     losses: list[jax.Array] = []
     over = folder.over()
@@ -183,7 +183,7 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
             if taken in evaluated:
                 show(run, bar, state, taken)
                 state, over = record_metrics(run, state, taken)
-            signal, due = meetings.agree(taken, state, run.signals, now - saved > run.options.checkpoint_seconds)
+            signal, due = meetings.synchronize(taken, state, run.signals, now - saved > run.options.checkpoint_seconds)
             if signal or over or due or taken == config.steps or (taken in evaluated and folder.is_best(taken)):
                 check_finite(run, state)
                 folder.add_losses(losses)
@@ -236,7 +236,7 @@ def progress_bar(run: Training, start: int) -> tqdm:
         desc=run.folder.path.name,
         unit="step",
         mininterval=interval,
-        disable=not (run.options.progress and processes.leader()),
+        disable=not (run.options.progress and processes.is_leader()),
     )
 
 

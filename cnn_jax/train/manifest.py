@@ -16,7 +16,7 @@ import cnn_jax
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
 from cnn_jax.train import processes
-from cnn_jax.train.devices import Layout, deterministic
+from cnn_jax.train.devices import Layout, is_deterministic
 from cnn_jax.train.record import RecordError, read_json, write_json
 from cnn_jax.train.task import Headline
 
@@ -87,7 +87,7 @@ def facts(dataset: Dataset, layout: Layout) -> dict[str, Any]:
         "processes": processes.count(),
         "parallel": layout.parallel,
         "accumulate": layout.accumulate,
-        "deterministic": deterministic(),
+        "deterministic": is_deterministic(),
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())

@@ -14,7 +14,7 @@ Schedule = Callable[[Any], jax.Array]
 NO_PENALTY = Penalty()
 
 
-def cost(penalty: Penalty, params: Any) -> jax.Array:
+def penalty_loss(penalty: Penalty, params: Any) -> jax.Array:
     """l1 |w| + l2 w^2, or with `half` l1 |w| + l2 / 2 w^2, summed over what is penalized; 0 in another form; a scalar.
 
     At 0 the gradient of |w| is 0, so that gradient descent crosses it back and forth and seldom stays: the proximal
@@ -51,7 +51,7 @@ def proximal(penalty: Penalty, step_size: Schedule) -> optax.GradientTransformat
         shrunk = jnp.sign(leaf) * jnp.maximum(jnp.abs(leaf) - size * penalty.l1, 0)
         return shrunk / (1 + 2 * size * square_coefficient(penalty))
 
-    return landing(prox, lambda params: mask(params, penalty.penalized))
+    return project_updates(prox, lambda params: mask(params, penalty.penalized))
 
 
 def max_norm(bound: float) -> optax.GradientTransformation:
@@ -65,11 +65,11 @@ def max_norm(bound: float) -> optax.GradientTransformation:
         norm = jnp.sqrt(jnp.square(leaf).sum(axis=tuple(range(leaf.ndim - 1)), keepdims=True))
         return leaf * jnp.minimum(1, bound / jnp.maximum(norm, jnp.finfo(leaf.dtype).tiny))
 
-    return landing(project, lambda params: mask(params, "kernels"))
+    return project_updates(project, lambda params: mask(params, "kernels"))
 
 
-def landing(
-    where: Callable[[jax.Array, jax.Array], jax.Array], which: Callable[[Any], Any]
+def project_updates(
+    project: Callable[[jax.Array, jax.Array], jax.Array], make_mask: Callable[[Any], Any]
 ) -> optax.GradientTransformation:
     """Updates after which each masked leaf w is `where(w + update, step)`; the last of a chain."""
 
@@ -77,11 +77,11 @@ def landing(
         return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        def land(leaf: jax.Array, update: jax.Array, masked: bool) -> jax.Array:
+        def project_leaf(leaf: jax.Array, update: jax.Array, masked: bool) -> jax.Array:
             # Exact where it is to be zero: w + (0 - w) is 0.
-            return where(leaf + update, state.count) - leaf if masked else update
+            return project(leaf + update, state.count) - leaf if masked else update
 
-        updates = jax.tree.map(land, params, updates, which(params))
+        updates = jax.tree.map(project_leaf, params, updates, make_mask(params))
         return updates, optax.ScaleByScheduleState(count=state.count + 1)
 
     return optax.GradientTransformation(init, update)
@@ -89,17 +89,19 @@ def landing(
 
 def mask(params: Any, which: str) -> Any:
     """True for each leaf meant: those named kernel, or all."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: which == "all" or _names(path)[-1] == "kernel", params)
+    return jax.tree_util.tree_map_with_path(lambda path, _: which == "all" or _path_names(path)[-1] == "kernel", params)
 
 
-def table(params: Any, optim: Optim, penalty: Penalty) -> str:
+def format_table(params: Any, optim: Optim, penalty: Penalty) -> str:
     """What decays, is penalized and is bounded, and what not: a line for each kind of parameter."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     masks = [jax.tree.leaves(mask(params, which)) for which in (optim.decayed, penalty.penalized, "kernels")]
     kinds: dict[tuple[str, ...], tuple[int, int]] = {}
     for (path, leaf), *masked in zip(leaves, *masks, strict=True):
-        said = ["none" if not applies else text for applies, text in zip(masked, _said(optim, penalty), strict=True)]
-        kind = "/".join(_names(path)[-2:]), *said
+        texts = [
+            "none" if not applies else text for applies, text in zip(masked, _describe(optim, penalty), strict=True)
+        ]
+        kind = "/".join(_path_names(path)[-2:]), *texts
         arrays, parameters = kinds.get(kind, (0, 0))
         kinds[kind] = arrays + 1, parameters + leaf.size
     lines = [f"{'parameter':<20} {'arrays':>6} {'parameters':>12}  {'weight decay':<16} {'penalty':<32} max norm"]
@@ -108,7 +110,7 @@ def table(params: Any, optim: Optim, penalty: Penalty) -> str:
     return "\n".join(lines)
 
 
-def _said(optim: Optim, penalty: Penalty) -> tuple[str, str, str]:
+def _describe(optim: Optim, penalty: Penalty) -> tuple[str, str, str]:
     """The decay, the penalty and the bound of what has them, in words."""
     decay = f"{optim.weight_decay:g}{' decoupled' if optim.decoupled else ''}" if optim.weight_decay else "none"
     terms = [f"{penalty.l1:g} |w|"] * (penalty.l1 > 0) + [f"{square_coefficient(penalty):g} w^2"] * (penalty.l2 > 0)
@@ -116,5 +118,5 @@ def _said(optim: Optim, penalty: Penalty) -> tuple[str, str, str]:
     return decay, " + ".join(terms) + form if terms else "none", f"{penalty.max_norm:g}" if penalty.max_norm else "none"
 
 
-def _names(path: Any) -> list[str]:
+def _path_names(path: Any) -> list[str]:
     return jax.tree_util.keystr(path, simple=True, separator="/").split("/")

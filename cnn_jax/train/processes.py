@@ -19,8 +19,8 @@ from jax.experimental import multihost_utils
 from cnn_jax.config import ConfigError
 from cnn_jax.train.record import RecordError
 
-MEETING_SECONDS = 0.5  # between the steps at which the processes ask each other, at most
-MEETING_STEPS = 16
+SYNC_SECONDS = 0.5  # between the steps at which the processes ask each other, at most
+SYNC_STEPS = 16
 
 
 def initialize(address: str | None = None, count: int | None = None, index: int | None = None) -> None:
@@ -37,10 +37,12 @@ def initialize(address: str | None = None, count: int | None = None, index: int 
     Raises:
       ConfigError: some of them are missing, or the processes do not find each other.
     """
-    given = {"--coordinator_address": address, "--num_processes": count, "--process_id": index}
-    missing = [flag for flag, value in given.items() if value is None]
-    if missing and len(missing) < len(given):
-        raise ConfigError(f"{' and '.join(missing)} missing: processes want all of {', '.join(given)}, or none of them")
+    arguments = {"--coordinator_address": address, "--num_processes": count, "--process_id": index}
+    missing = [flag for flag, value in arguments.items() if value is None]
+    if missing and len(missing) < len(arguments):
+        raise ConfigError(
+            f"{' and '.join(missing)} missing: processes want all of {', '.join(arguments)}, or none of them"
+        )
     jax.config.update("jax_enable_preemption_service", False)  # it takes SIGTERM, before a run is there to see it
     try:
         jax.distributed.initialize(
@@ -50,15 +52,15 @@ def initialize(address: str | None = None, count: int | None = None, index: int 
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
             f"the processes of this run do not find each other ({reason}); start it under SLURM, Open MPI or on a TPU "
-            f"pod, or give {', '.join(given)}"
+            f"pod, or give {', '.join(arguments)}"
         ) from error
-    if alone_on_its_host() and "JAX_LOCAL_DEVICE_IDS" not in os.environ:
+    if is_alone_on_host() and "JAX_LOCAL_DEVICE_IDS" not in os.environ:
         # JAX takes it that there is a process for each GPU, and leaves the others of the host idle.
         for kind in ("cuda", "rocm"):
             jax.config.update(f"jax_{kind}_visible_devices", "all")
 
 
-def leave(status: int) -> None:
+def shutdown(status: int) -> None:
     """Ends this process when all processes of the run have come here; where it is alone, does nothing.
 
     JAX by itself takes down a process's devices first and has it wait for the others then, which now and then aborts it
@@ -72,7 +74,7 @@ def leave(status: int) -> None:
     os._exit(status)
 
 
-def alone_on_its_host() -> bool:
+def is_alone_on_host() -> bool:
     """Whether SLURM or Open MPI started one process of the run on each host, on this one at least."""
     on_each_host = os.environ.get("SLURM_STEP_TASKS_PER_NODE") or os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE", "")
     return set(re.sub(r"\(x\d+\)", "", on_each_host).split(",")) == {"1"}  # SLURM's form is 2,1(x3)
@@ -88,12 +90,12 @@ def count() -> int:
     return jax.process_count()
 
 
-def leader() -> bool:
+def is_leader() -> bool:
     """Whether this process has the run folder."""
     return index() == 0
 
 
-def from_leader(function: Callable[[], Any]) -> Any:
+def run_on_leader(function: Callable[[], Any]) -> Any:
     """What the function returns in the leader, of what JSON can say; the others do not call it.
 
     Raises RecordError in all processes where it raises that in the leader.
@@ -101,14 +103,14 @@ def from_leader(function: Callable[[], Any]) -> Any:
     if count() == 1:
         return function()
     answer: dict[str, Any] = {}
-    if leader():
+    if is_leader():
         try:
             answer = {"value": function()}
         except RecordError as error:
             answer = {"error": str(error)}
-    said = np.frombuffer(json.dumps(answer).encode(), np.uint8)
-    length = int(broadcast(np.int32(len(said))))
-    answer = json.loads(broadcast(said if leader() else np.zeros(length, np.uint8)).tobytes())
+    message = np.frombuffer(json.dumps(answer).encode(), np.uint8)
+    length = int(broadcast(np.int32(len(message))))
+    answer = json.loads(broadcast(message if is_leader() else np.zeros(length, np.uint8)).tobytes())
     if "error" in answer:
         raise RecordError(answer["error"])
     return answer["value"]
@@ -124,16 +126,16 @@ def broadcast(tree: Any) -> Any:
     return jax.tree.map(lambda b, a: np.asarray(b).view(a.dtype).reshape(a.shape), sent, arrays)
 
 
-class Meetings:
+class Synchronizer:
     """When the processes of a run tell each other what their clocks and signals say, so that all act at one step."""
 
     def __init__(self, start: int):
-        self.last, self.next, self.met = start, start + 1, time.monotonic()
+        self.last, self.next, self.last_time = start, start + 1, time.monotonic()
 
-    def agree(self, step: int, state: Any, signals: list[int], due: bool) -> tuple[int, bool]:
+    def synchronize(self, step: int, state: Any, signals: list[int], due: bool) -> tuple[int, bool]:
         """`(the signal that any process received or 0, whether something is due by the leader's clock)` at this step.
 
-        Between meetings, which all have at the same steps, it is `(0, False)`; a meeting waits for the state.
+        Between synchronizations, which all have at the same steps, it is `(0, False)`; one waits for the state.
         """
         number = signals[0] if signals else 0
         if count() == 1:
@@ -142,9 +144,9 @@ class Meetings:
             return 0, False
         # On CPU what devices send each other may overtake what is under way, here and not there: all would wait.
         jax.block_until_ready(state)
-        step_seconds = (time.monotonic() - self.met) / (step - self.last)
-        stride = int(np.clip(MEETING_SECONDS / step_seconds, 1, MEETING_STEPS))
-        said = np.asarray([number, *((due, stride) if leader() else (0, 0))], np.int32)
-        number, due, stride = multihost_utils.process_allgather(said).max(axis=0)
-        self.last, self.next, self.met = step, step + int(stride), time.monotonic()
+        step_seconds = (time.monotonic() - self.last_time) / (step - self.last)
+        stride = int(np.clip(SYNC_SECONDS / step_seconds, 1, SYNC_STEPS))
+        message = np.asarray([number, *((due, stride) if is_leader() else (0, 0))], np.int32)
+        number, due, stride = multihost_utils.process_allgather(message).max(axis=0)
+        self.last, self.next, self.last_time = step, step + int(stride), time.monotonic()
         return int(number), bool(due)

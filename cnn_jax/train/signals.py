@@ -22,17 +22,17 @@ def stop_signals() -> Generator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def restore() -> None:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
     def receive(number: int, _: Any) -> None:
         received.append(number)
         restore()
 
-    for number in before:
+    for number in handlers:
         signal.signal(number, receive)
     try:
         yield received

@@ -13,7 +13,7 @@ from cnn_jax.config import Penalty
 from cnn_jax.data.augment import example_keys, take
 from cnn_jax.train import devices
 from cnn_jax.train.devices import Layout
-from cnn_jax.train.penalties import NO_PENALTY, cost
+from cnn_jax.train.penalties import NO_PENALTY, penalty_loss
 from cnn_jax.train.task import Task
 
 
@@ -66,7 +66,7 @@ def gradients(
 
     def loss_of(params: Any) -> Any:
         loss, others = task.loss(variables | {"params": params}, batch, key)
-        return loss + cost(penalty, params), others
+        return loss + penalty_loss(penalty, params), others
 
     return jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
 
@@ -102,7 +102,7 @@ def make_train_step(
         if layout is None or layout.accumulate == 1:
             means, sums = part(batch)
         else:
-            means, sums = devices.over_parts(layout, part, batch)
+            means, sums = devices.accumulate_parts(layout, part, batch)
         if axis_name is not None:
             means, sums = lax.pmean(means, axis_name), lax.psum(sums, axis_name)
         loss, model_state, gradient = means

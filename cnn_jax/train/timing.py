@@ -17,7 +17,7 @@ from cnn_jax.train.loop import initial_state, make_program, run_key
 from cnn_jax.train.step import zero_sums
 from cnn_jax.train.task import Task
 
-ENOUGH_SECONDS = 5.0  # of timing: of slow steps no more than three are taken
+MAX_SECONDS = 5.0  # of timing: of slow steps no more than three are taken
 
 
 class Cost(NamedTuple):
@@ -34,7 +34,7 @@ class Cost(NamedTuple):
         return self.compile_seconds + config.steps * self.step_seconds + evaluations
 
 
-def measure(task: Task, config: Config, dataset: Dataset, layout: Layout, steps: int = 5) -> Cost:
+def measure_cost(task: Task, config: Config, dataset: Dataset, layout: Layout, steps: int = 5) -> Cost:
     """Compiles, and times up to `steps` steps of training and as many of evaluation (the medians); writes nothing."""
     begun = time.perf_counter()
     program = make_program(task, config.optim, config.penalty, config.steps, layout)
@@ -53,21 +53,21 @@ def measure(task: Task, config: Config, dataset: Dataset, layout: Layout, steps:
         return program.evaluate_step(sums, state.variables, resident["test"], batch)[0]
 
     prepared = time.perf_counter() - begun
-    state, first, step_seconds = timed(train, state, steps)
-    _, first_evaluation, batch_seconds = timed(evaluate, devices.replicate(layout, zero_sums(task.means)), steps)
+    state, first, step_seconds = time_steps(train, state, steps)
+    _, first_evaluation, batch_seconds = time_steps(evaluate, devices.replicate(layout, zero_sums(task.means)), steps)
     compile_seconds = prepared + first - step_seconds + first_evaluation - batch_seconds
     others = (dataset.count(split) for split in dataset.splits if split != "train")
     evaluated = sum(-(-count * layout.accumulate // config.batch_size) for count in others)
     return Cost(parameters, max(0.0, compile_seconds), step_seconds, evaluated * batch_seconds)
 
 
-def timed(function: Callable[[Any, int], Any], value: Any, steps: int) -> tuple[Any, float, float]:
+def time_steps(function: Callable[[Any, int], Any], value: Any, steps: int) -> tuple[Any, float, float]:
     """Feeds `function(value, step)` its own result: (the last, seconds of the first call, median of the others)."""
     marks = [time.perf_counter()]
     for step in range(steps + 1):
         value = jax.block_until_ready(function(value, step))
         marks.append(time.perf_counter())
-        if step >= 3 and marks[-1] - marks[1] > ENOUGH_SECONDS:
+        if step >= 3 and marks[-1] - marks[1] > MAX_SECONDS:
             break
     first, *others = np.diff(marks)
     return value, float(first), float(np.median(others))

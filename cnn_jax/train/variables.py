@@ -11,9 +11,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from cnn_jax.train import record
-from cnn_jax.train.checkpoint import digest, quiet_orbax
+from cnn_jax.train.checkpoint import digest, first_line, silence_orbax
 
-ABOUT = "converted.json"
+METADATA_FILE = "converted.json"
 
 
 def save(folder: Path, variables: dict[str, Any], about: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def save(folder: Path, variables: dict[str, Any], about: dict[str, Any]) -> None
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(temporary / "variables", variables)
-        record.write_json(temporary / ABOUT, about | {"digest": digest(variables)})
+        record.write_json(temporary / METADATA_FILE, about | {"digest": digest(variables)})
         os.rename(temporary, folder)
     except OSError as error:
         raise record.RecordError(f"cannot write {folder}: {error}") from error
@@ -49,9 +49,9 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
       RecordError: there are none, they cannot be read, or they are not what was saved.
     """
-    about = record.read_json(folder / ABOUT)
+    about = record.read_json(folder / METADATA_FILE)
     if about is not None:
-        variables = read(folder / "variables")
+        variables = read_tree(folder / "variables")
         if digest(variables) != about["digest"]:
             raise record.RecordError(f"{folder} is damaged: its content is not what was saved")
         return variables, about
@@ -61,19 +61,19 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise record.RecordError(
             f"{folder} is neither a converted checkpoint nor a run with one; see ./launch.sh convert"
         )
-    step, variables = newest(steps)
+    step, variables = read_newest(steps)
     about = {"model": config["model"], "preprocess": {name: config["data"][name] for name in ("mean", "std")}}
     return variables, about | {"digest": digest(variables), "step": step}
 
 
-def newest(steps: list[Path]) -> tuple[int, dict[str, Any]]:
+def read_newest(steps: list[Path]) -> tuple[int, dict[str, Any]]:
     """The last checkpoint that is what was saved, its step and variables; raises RecordError where none is.
 
     It only reads, so that a run can be looked at while it goes on.
     """
     *before, last = steps
     try:
-        state, meta = read(last / "state"), record.read_json(last / "meta" / "metadata") or {}
+        state, meta = read_tree(last / "state"), record.read_json(last / "meta" / "metadata") or {}
         variables = {"params": state["params"], **state["model_state"]}
         if digest(variables) != meta.get("variables"):
             raise record.RecordError(f"{last} is damaged, or an older version wrote it")
@@ -82,17 +82,16 @@ def newest(steps: list[Path]) -> tuple[int, dict[str, Any]]:
         if not before:
             raise
         print(f"{error}: going back to {before[-1].name}")
-        return newest(before)
+        return read_newest(before)
 
 
-def read(path: Path, like: Any = None) -> Any:
+def read_tree(path: Path, target: Any = None) -> Any:
     """An Orbax tree of numpy arrays, as nested dicts or, if given, of the structure of `like`; raises RecordError."""
-    quiet_orbax()
+    silence_orbax()
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.metadata(path.absolute()).item_metadata.tree if like is None else like
-            like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
-            return checkpointer.restore(path.absolute(), like)
+            tree = checkpointer.metadata(path.absolute()).item_metadata.tree if target is None else target
+            target = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
+            return checkpointer.restore(path.absolute(), target)
     except Exception as error:  # whatever Orbax and its file formats raise on damaged files
-        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise record.RecordError(f"{path} cannot be read: {reason}") from error
+        raise record.RecordError(f"{path} cannot be read: {first_line(error)}") from error

@@ -17,14 +17,14 @@ from flax import traverse_util
 
 from cnn_jax import models
 from cnn_jax.config import near
-from cnn_jax.layers.initializers import shapes
+from cnn_jax.layers.initializers import variable_shapes
 from cnn_jax.weights import akamaster, amartyn, files, torchvision
-from cnn_jax.weights.naming import Preprocess, Tensor, WeightsError, their_shape, to_ours, to_theirs
+from cnn_jax.weights.naming import Preprocess, Tensor, WeightsError, from_source_layout, source_shape, to_source_layout
 
-__all__ = ["SOURCES", "Preprocess", "WeightsError", "load", "misfits", "options", "preprocess", "save"]
+__all__ = ["SOURCES", "Preprocess", "WeightsError", "load", "describe_mismatch", "options", "preprocess", "save"]
 
 SOURCES: dict[str, ModuleType] = {"torchvision": torchvision, "akamaster": akamaster, "amartyn": amartyn}
-LISTED = 8
+MAX_NAMES = 8
 COUNTER = "num_batches_tracked"  # PyTorch's count of training steps in a batch norm; nothing here depends on it
 
 
@@ -52,15 +52,15 @@ def load(path: str | PathLike[str], name: str, source: str) -> tuple[dict[str, A
         settings["num_classes"] = len(head)
     model = models.build(name, **settings)
     x = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
-    leaves = {leaf: struct.shape for leaf, struct in traverse_util.flatten_dict(shapes(model, x)).items()}
-    expected = {leaf: SOURCES[source].theirs(name, leaf) for leaf in leaves}
-    wanted = {tensor.name: their_shape(leaves[leaf], tensor.layout) for leaf, tensor in expected.items()}
-    wrong = misfits(tensors, wanted)
+    leaves = {leaf: struct.shape for leaf, struct in traverse_util.flatten_dict(variable_shapes(model, x)).items()}
+    expected = {leaf: SOURCES[source].find_tensor(name, leaf) for leaf in leaves}
+    expected_shapes = {tensor.name: source_shape(leaves[leaf], tensor.layout) for leaf, tensor in expected.items()}
+    wrong = describe_mismatch(tensors, expected_shapes)
     if wrong:
         raise WeightsError(f"{path} does not fit {name} of {source}: {wrong}")
     return traverse_util.unflatten_dict(
         {
-            leaf: to_ours(tensors[tensor.name].astype(np.float32), tensor.layout, leaves[leaf])
+            leaf: from_source_layout(tensors[tensor.name].astype(np.float32), tensor.layout, leaves[leaf])
             for leaf, tensor in expected.items()
         }
     ), preprocess(name, source)
@@ -73,19 +73,19 @@ def save(path: str | PathLike[str], name: str, source: str, variables: Mapping[s
 
     Raises WeightsError where a leaf has no name there, or the file cannot be written.
     """
-    find(name, source)
+    get_source(name, source)
     tensors = {}
     for leaf, array in traverse_util.flatten_dict(dict(variables)).items():
-        tensor = their_tensor(name, source, leaf)
-        tensors[tensor.name] = to_theirs(np.asarray(array, np.float32), tensor.layout)
+        tensor = find_tensor(name, source, leaf)
+        tensors[tensor.name] = to_source_layout(np.asarray(array, np.float32), tensor.layout)
         if leaf[-1] == "mean" and SOURCES[source].COUNTS_BATCHES:
             tensors[f"{tensor.name.rpartition('.')[0]}.{COUNTER}"] = np.zeros((), np.int64)
     files.write(Path(path), tensors)
 
 
-def their_tensor(name: str, source: str, leaf: tuple[str, ...]) -> Tensor:
+def find_tensor(name: str, source: str, leaf: tuple[str, ...]) -> Tensor:
     try:
-        return SOURCES[source].theirs(name, leaf)
+        return SOURCES[source].find_tensor(name, leaf)
     except (KeyError, ValueError) as error:
         raise WeightsError(f"{'/'.join(leaf)} of {name} has no name in {source}") from error
 
@@ -95,48 +95,48 @@ def options(name: str, source: str) -> dict[str, Any]:
 
     Raises WeightsError on an unknown source, or a model it does not have.
     """
-    return find(name, source).options(name)
+    return get_source(name, source).options(name)
 
 
 def preprocess(name: str, source: str) -> Preprocess:
     """What images go through before the source's network. Raises as `options` does."""
-    return find(name, source).preprocess(name)
+    return get_source(name, source).preprocess(name)
 
 
-def find(name: str, source: str) -> ModuleType:
+def get_source(name: str, source: str) -> ModuleType:
     if source not in SOURCES:
         raise WeightsError(f"unknown source of weights {source!r}; {near(source, SOURCES)}")
-    models.find(name)
-    if not SOURCES[source].has(name):
-        raise WeightsError(f"{source} has no {name}; it has {SOURCES[source].HAS}")
+    models.get_constructor(name)
+    if not SOURCES[source].supports(name):
+        raise WeightsError(f"{source} has no {name}; it has {SOURCES[source].SUPPORTED}")
     return SOURCES[source]
 
 
-def misfits(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]) -> str:
+def describe_mismatch(tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]) -> str:
     """What is wrong, in one line: nothing where the file has the wanted tensors and no others, all of floats."""
-    shared = sorted(tensors.keys() & wanted.keys())
+    shared = sorted(tensors.keys() & expected.keys())
     integers = [
         f"{name} {tensors[name].dtype}" for name in shared if not np.issubdtype(tensors[name].dtype, np.floating)
     ]
     shapes = [
-        f"{name} {by(tensors[name].shape)}, not {by(wanted[name])}"
+        f"{name} {format_shape(tensors[name].shape)}, not {format_shape(expected[name])}"
         for name in shared
-        if tensors[name].shape != wanted[name]
+        if tensors[name].shape != expected[name]
     ]
     kinds = {
-        "missing": sorted(wanted.keys() - tensors.keys()),
-        "surplus": sorted(tensors.keys() - wanted.keys()),
+        "missing": sorted(expected.keys() - tensors.keys()),
+        "surplus": sorted(tensors.keys() - expected.keys()),
         "of another shape": shapes,
         "not floats": integers,
     }
-    return "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in kinds.items() if names)
+    return "; ".join(f"{len(names)} {kind}: {format_names(names)}" for kind, names in kinds.items() if names)
 
 
-def listed(names: Iterable[str]) -> str:
+def format_names(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    return ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
 
 
-def by(shape: tuple[int, ...]) -> str:
+def format_shape(shape: tuple[int, ...]) -> str:
     """`64x3x7x7`."""
     return "x".join(map(str, shape)) or "scalar"

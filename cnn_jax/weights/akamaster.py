@@ -6,13 +6,13 @@ Option A has half of its zero channels on each side; images have ImageNet's mean
 from typing import Any
 
 from cnn_jax.models import cifar_depth
-from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, leaf
+from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, make_tensor
 
-HAS = "resnet and a depth 6n + 2, such as resnet20"
+SUPPORTED = "resnet and a depth 6n + 2, such as resnet20"
 COUNTS_BATCHES = False
 
 
-def has(name: str) -> bool:
+def supports(name: str) -> bool:
     return cifar_depth(name) is not None and name.startswith("resnet")
 
 
@@ -28,13 +28,13 @@ def classifier(name: str) -> str:
     return "linear"
 
 
-def theirs(name: str, path: Path) -> Tensor:
+def find_tensor(name: str, path: Path) -> Tensor:
     match path[1:-1]:
         case ("fc",):
-            return leaf("linear", path, linear=True)
+            return make_tensor("linear", path, linear=True)
         case ("conv1", part):
-            return leaf(f"{part}1", path)
+            return make_tensor(f"{part}1", path)
         case (block, conv, part):
             stage, index = block.removeprefix("stage").split("_block")
-            return leaf(f"layer{stage}.{int(index) - 1}.{part}{conv.removeprefix('conv')}", path)
+            return make_tensor(f"layer{stage}.{int(index) - 1}.{part}{conv.removeprefix('conv')}", path)
     raise KeyError(path)

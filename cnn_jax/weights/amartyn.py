@@ -6,13 +6,13 @@ Option A appends its zero channels; all channels of an image have one mean and o
 from typing import Any
 
 from cnn_jax.models import cifar_depth
-from cnn_jax.weights.naming import Path, Preprocess, Tensor, leaf
+from cnn_jax.weights.naming import Path, Preprocess, Tensor, make_tensor
 
-HAS = "plain or resnet and a depth 6n + 2, such as plain20"
+SUPPORTED = "plain or resnet and a depth 6n + 2, such as plain20"
 COUNTS_BATCHES = True
 
 
-def has(name: str) -> bool:
+def supports(name: str) -> bool:
     return cifar_depth(name) is not None
 
 
@@ -28,19 +28,19 @@ def classifier(name: str) -> str:
     return "fcOut"
 
 
-def theirs(name: str, path: Path) -> Tensor:
+def find_tensor(name: str, path: Path) -> Tensor:
     match path[1:-1]:
         case ("fc",):
-            return leaf("fcOut", path, linear=True)
+            return make_tensor("fcOut", path, linear=True)
         case ("conv1", part):
-            return leaf(f"{part}In", path)
+            return make_tensor(f"{part}In", path)
         case (block, conv, part):
             stage, index = block.removeprefix("stage").split("_block")
-            return leaf(f"{stack(stage, int(index))}.{part}{conv.removeprefix('conv')}", path)
+            return make_tensor(f"{stack_name(stage, int(index))}.{part}{conv.removeprefix('conv')}", path)
     raise KeyError(path)
 
 
-def stack(stage: str, index: int) -> str:
+def stack_name(stage: str, index: int) -> str:
     """Their name of a stage's block: the second and third stages begin with a block outside of their stacks."""
     if stage == "1":
         return f"stack1.{index - 1}"

@@ -53,12 +53,10 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
         raise WeightsError(f"{path}: holds no state dict, a tensor a name")
-    return {name: as_numpy(tensor, torch) for name, tensor in content.items()}
-
-
-def as_numpy(tensor: Any, torch: Any) -> np.ndarray:
-    tensor = tensor.detach()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return {
+        name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+        for name, tensor in content.items()
+    }
 
 
 def write(path: Path, tensors: dict[str, np.ndarray]) -> None:

@@ -49,22 +49,22 @@ class Preprocess(NamedTuple):
     antialias: bool = True
 
 
-def leaf(module: str, path: Path, linear: bool = False) -> Tensor:
+def make_tensor(module: str, path: Path, linear: bool = False) -> Tensor:
     """The tensor of a leaf of ours in their module; `linear` is where that takes a flattened map."""
     layout = ("dense" if linear else "conv") if path[-1] == "kernel" else "vector"
     return Tensor(f"{module}.{LEAVES[path[-1]]}", layout)
 
 
-def to_theirs(array: np.ndarray, layout: str) -> np.ndarray:
+def to_source_layout(array: np.ndarray, layout: str) -> np.ndarray:
     """Our leaf in their layout."""
     if layout == "vector":
         return np.ascontiguousarray(array)
-    theirs = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
-    return np.ascontiguousarray(theirs.reshape(len(theirs), -1) if layout == "dense" else theirs)
+    rows = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
+    return np.ascontiguousarray(rows.reshape(len(rows), -1) if layout == "dense" else rows)
 
 
-def to_ours(array: np.ndarray, layout: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Their tensor as a leaf of ours of that shape; undoes `to_theirs`."""
+def from_source_layout(array: np.ndarray, layout: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Their tensor as a leaf of ours of that shape; undoes `to_source_layout`."""
     if layout == "vector":
         return np.ascontiguousarray(array)
     if len(shape) == 2:
@@ -73,7 +73,7 @@ def to_ours(array: np.ndarray, layout: str, shape: tuple[int, ...]) -> np.ndarra
     return np.ascontiguousarray(array.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0))
 
 
-def their_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+def source_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
     """The shape of their tensor, by that of our leaf."""
     if layout == "vector":
         return shape

@@ -7,11 +7,11 @@ import itertools
 import re
 from typing import Any
 
-from cnn_jax.models import fields, find
+from cnn_jax.models import get_constructor, model_fields
 from cnn_jax.models.vgg import KERNEL_SIZES
-from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, leaf
+from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, make_tensor
 
-HAS = "alexnet_owt, vgg11, 13, 16, 19 and these with _bn, googlenet_tv, resnet18, 34, 50, 101, 152, squeezenet1_1"
+SUPPORTED = "alexnet_owt, vgg11, 13, 16, 19 and these with _bn, googlenet_tv, resnet18, 34, 50, 101, 152, squeezenet1_1"
 FAMILIES = ("alexnet", "vgg", "googlenet", "resnet", "squeezenet")
 NAMES = re.compile(r"alexnet_owt|vgg1[1369](_bn)?|googlenet_tv|resnet(18|34|50|101|152)|squeezenet1_1")
 COUNTS_BATCHES = False
@@ -36,7 +36,7 @@ INCEPTION = {  # the branches of an inception module
 }
 
 
-def has(name: str) -> bool:
+def supports(name: str) -> bool:
     return NAMES.fullmatch(name) is not None
 
 
@@ -45,7 +45,7 @@ def options(name: str) -> dict[str, Any]:
 
 
 def family(name: str) -> str:
-    """`resnet` of `resnet50`."""
+    """`resnet_module` of `resnet50`."""
     return next(letters for letters in FAMILIES if name.startswith(letters))
 
 
@@ -60,23 +60,23 @@ def classifier(name: str) -> str:
     return {"alexnet": "classifier.6", "vgg": "classifier.6", "squeezenet": "classifier.1"}.get(family(name), "fc")
 
 
-def theirs(name: str, path: Path) -> Tensor:
+def find_tensor(name: str, path: Path) -> Tensor:
     first, *inside = path[1:-1]
     match family(name):
         case "alexnet":
-            return leaf(ALEXNET[first], path, linear=first.startswith("fc"))
+            return make_tensor(ALEXNET[first], path, linear=first.startswith("fc"))
         case "vgg":
-            return leaf((VGG_HEAD | vgg_features(name))[first], path, linear=first.startswith("fc"))
+            return make_tensor((VGG_HEAD | vgg_modules(name))[first], path, linear=first.startswith("fc"))
         case "squeezenet":
-            return leaf(".".join([SQUEEZENET[first], *inside]), path)
+            return make_tensor(".".join([SQUEEZENET[first], *inside]), path)
         case "resnet":
-            return leaf(resnet(first, inside), path, linear=first == "fc")
+            return make_tensor(resnet_module(first, inside), path, linear=first == "fc")
         case "googlenet":
-            return leaf(googlenet(first, inside), path, linear=path[-2].startswith("fc"))
+            return make_tensor(googlenet_module(first, inside), path, linear=path[-2].startswith("fc"))
     raise KeyError(path)
 
 
-def resnet(first: str, inside: list[str]) -> str:
+def resnet_module(first: str, inside: list[str]) -> str:
     """`layer1.0.conv2` of `stage1_block1/conv2/conv`."""
     if first == "fc":
         return "fc"
@@ -90,7 +90,7 @@ def resnet(first: str, inside: list[str]) -> str:
     return f"{block}.{part}{module.removeprefix('conv')}"
 
 
-def googlenet(first: str, inside: list[str]) -> str:
+def googlenet_module(first: str, inside: list[str]) -> str:
     """`inception3a.branch2.0.conv` of `inception_3a/3x3_reduce/conv`."""
     if first.startswith("inception_"):
         branch, part = inside
@@ -98,10 +98,10 @@ def googlenet(first: str, inside: list[str]) -> str:
     return ".".join([{"conv2_reduce": "conv2", "conv2": "conv3"}.get(first, first), *inside])
 
 
-def vgg_features(name: str) -> dict[str, str]:
+def vgg_modules(name: str) -> dict[str, str]:
     """The places of convolutions and batch norms among the layers before the classifier."""
     places, count = {}, itertools.count()
-    for stage, kernel_sizes in enumerate(KERNEL_SIZES[fields(find(name))["configuration"]], start=1):
+    for stage, kernel_sizes in enumerate(KERNEL_SIZES[model_fields(get_constructor(name))["configuration"]], start=1):
         for index in range(1, len(kernel_sizes) + 1):
             places[f"conv{stage}_{index}"] = f"features.{next(count)}"
             if name.endswith("_bn"):

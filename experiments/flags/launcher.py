@@ -14,7 +14,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.data import DataError
 from cnn_jax.runner import local
 from cnn_jax.train import processes
-from cnn_jax.train.devices import make_deterministic
+from cnn_jax.train.devices import enable_determinism
 from cnn_jax.train.loop import TrainingError
 from cnn_jax.train.record import RecordError
 from cnn_jax.train.signals import Stopped
@@ -36,12 +36,12 @@ def launch(main: Callable[[], int | None]) -> None:
             )  # absl's own choice is to show what JAX and Orbax note for themselves
         try:
             if "deterministic" in FLAGS and FLAGS.deterministic:
-                make_deterministic()
+                enable_determinism()
             if processes_flags.wanted():
-                return local.run(FLAGS.processes)
+                return local.run_processes(FLAGS.processes)
             processes_flags.join()
             status = main()
-            processes.leave(status or 0)
+            processes.shutdown(status or 0)
             return status
         except (BenchmarkError, ConfigError, DataError, RecordError, TrainingError, WeightsError) as error:
             print(f"error: {error}", file=sys.stderr)
@@ -55,7 +55,7 @@ def launch(main: Callable[[], int | None]) -> None:
             raise
         except Stopped as stopped:
             print(stopped, file=sys.stderr)
-            processes.leave(stopped.exit_status)
+            processes.shutdown(stopped.exit_status)
             return stopped.exit_status
 
     warnings.formatwarning = one_line  # ty: ignore[invalid-assignment]  (to it each function is a type of its own)

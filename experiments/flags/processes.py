@@ -14,7 +14,7 @@ FLAGS = flags.FLAGS
 
 def wanted() -> bool:
     """Whether this command is to start local processes, and is not one of them. Raises ConfigError."""
-    if "processes" not in FLAGS or FLAGS.processes == 1 or local.PLACE in os.environ:
+    if "processes" not in FLAGS or FLAGS.processes == 1 or local.PROCESS_VARIABLE in os.environ:
         return False
     if FLAGS.distributed or FLAGS.coordinator_address:
         raise ConfigError("--processes starts all of a run's processes here; leave --distributed and the address out")
@@ -26,11 +26,11 @@ def join() -> None:
     if "processes" not in FLAGS:
         return
     address, count, index = FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id
-    place = local.place()
+    place = local.child_identity()
     if place:
         (address, index), count = place, FLAGS.processes
     elif not FLAGS.distributed and (address, count, index) == (None, None, None):
         return
     processes.initialize(address, count, index)
-    if not processes.leader():
+    if not processes.is_leader():
         sys.stdout = open(os.devnull, "w")

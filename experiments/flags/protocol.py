@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from cnn_jax.config import ConfigError
-from cnn_jax.evaluation import Protocol, choose, views
+from cnn_jax.evaluation import Protocol, choose_protocol, make_views
 from cnn_jax.evaluation.networks import Network
 
 FLAGS = flags.FLAGS
@@ -27,7 +27,7 @@ def protocol(network: Network) -> Protocol:
     for text in (*texts, *([] if FLAGS.crop is None else [str(FLAGS.crop)])):
         if not text.isdecimal() or int(text) < 1:
             raise ConfigError(f"{text!r} is no size: --resize, --scales and --crop are pixels, 1 or more")
-    return choose(network, FLAGS.crops, FLAGS.crop, tuple(map(int, texts)), FLAGS.dense)
+    return choose_protocol(network, FLAGS.crops, FLAGS.crop, tuple(map(int, texts)), FLAGS.dense)
 
 
 def look(network: Network) -> Callable[[Any], jax.Array]:
@@ -35,4 +35,4 @@ def look(network: Network) -> Callable[[Any], jax.Array]:
     shown = protocol(network._replace(scales=network.scales or (network.model.image_size,)))
     if shown.crops > 1 or shown.dense or len(shown.scales) > 1:
         raise ConfigError("one view of each image is looked at: leave --crops, --dense and --scales out")
-    return lambda image: views(network.images(jnp.asarray(image)), shown)[0][:, 0]
+    return lambda image: make_views(network.preprocess(jnp.asarray(image)), shown)[0][:, 0]

@@ -48,7 +48,7 @@ def cells(
     assignments = [f"{path}={value}" for path, value in named.items() if value is not None] + FLAGS.set
     found = []
     for model in models:
-        base = presets.with_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
+        base = presets.add_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
         start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
         flagged = {"data.validation": FLAGS.validation, "model.width": width.width(model), "init_from": start}
         base = config.changed(base, {path: value for path, value in flagged.items() if value is not None})
@@ -56,8 +56,8 @@ def cells(
     layout = settings.settings().layout
     for cell in found:
         build(cell.model.name)
-        devices.check(cell, layout)
-    processes.from_leader(lambda: str(require_writable(workdir)))
+        devices.check_batch(cell, layout)
+    processes.run_on_leader(lambda: str(require_writable(workdir)))
     find = plan.find if planning else load_for
     datasets = [find(cell, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged) for cell in found]
     if FLAGS.epochs is not None:

@@ -45,9 +45,9 @@ def run(study: str, models: Sequence[str], axes: sweep.Axes, report: Callable[[P
         return 0
     if FLAGS.cell is not None:
         configs = [cell(configs, FLAGS.cell)]
-    processes.from_leader(lambda: studies.begin(workdir, study))
+    processes.run_on_leader(lambda: studies.begin(workdir, study))
     outcomes = sweep.run(configs, workdir, settings())
-    if FLAGS.cell is None and processes.leader():
+    if FLAGS.cell is None and processes.is_leader():
         print((report or studies.STUDIES[study])(workdir))
     return int(any(outcome.error for outcome in outcomes))
 

@@ -29,7 +29,7 @@ def of_weights() -> Network:
     """The network of --weights; raises ConfigError or WeightsError."""
     if FLAGS.run is not None or None in (FLAGS.weights, FLAGS.model, FLAGS.source):
         raise ConfigError("give a network: --weights, --model and --source, or on a data set --run alone")
-    return networks.of_weights(launcher.path(FLAGS.weights), FLAGS.model, FLAGS.source)
+    return networks.load_weights(launcher.path(FLAGS.weights), FLAGS.model, FLAGS.source)
 
 
 def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str, Any]]:
@@ -50,7 +50,7 @@ def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str
     folder = launcher.path(FLAGS.run)
     config = networks.read_config(folder)
     dataset = load_for(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
-    network, step = networks.of_run(folder, config, dataset)
+    network, step = networks.load_run(folder, config, dataset)
     if dataset.streamed and not streamed:
         dataset = squares.in_memory(dataset, config.data.tested_short_side, ["test"], FLAGS.examples)
     return network, dataset, {"model": config.model.name, "run": str(folder), "step": step}

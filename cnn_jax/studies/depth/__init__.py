@@ -7,7 +7,7 @@ from cnn_jax.report import page
 from cnn_jax.report.cells import AXES, label
 from cnn_jax.studies.depth.claims import judge
 from cnn_jax.studies.depth.figures import FIGURES
-from cnn_jax.studies.depth.nets import COLUMNS, HEADER, Net, cells, having, nets, row, table
+from cnn_jax.studies.depth.nets import COLUMNS, HEADER, Net, cells, having, make_nets, row, table
 from cnn_jax.train import record
 
 SOURCE = (
@@ -30,7 +30,7 @@ def write(workdir: Path) -> str:
     parts = record.read_json(folder / "diagnostics.json")
     if parts is None:
         raise record.RecordError(f"{folder} holds no diagnostics.json: ./launch.sh depth_diagnostics writes it")
-    return page.write(study(nets(parts["initial"]), nets(parts["networks"])), folder)
+    return page.write(study(make_nets(parts["initial"]), make_nets(parts["networks"])), folder)
 
 
 def study(initial: Sequence[Net], trained: Sequence[Net]) -> page.Study:

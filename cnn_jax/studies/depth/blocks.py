@@ -18,7 +18,7 @@ from cnn_jax.train.devices import Layout
 from cnn_jax.train.step import make_evaluate_step
 
 
-def unscanned(network: Network) -> Network:
+def unscan(network: Network) -> Network:
     """The same network with each of its blocks a module of its own."""
     if not getattr(network.model, "scan", False):
         return network
@@ -32,27 +32,27 @@ def block_names(network: Network) -> list[str]:
             f"{type(network.model).__name__} has no blocks to remove, repeat or look into: plain and residual networks "
             "have, such as plain20 and resnet20"
         )
-    found = [re.fullmatch(r"stage(\d+)_block(\d+)", name) for name in unscanned(network).variables["params"]]
-    return [name for _, _, name in sorted((int(match[1]), int(match[2]), match[0]) for match in found if match)]
+    matches = [re.fullmatch(r"stage(\d+)_block(\d+)", name) for name in unscan(network).variables["params"]]
+    return [name for _, _, name in sorted((int(match[1]), int(match[2]), match[0]) for match in matches if match)]
 
 
 def has_blocks(network: Network) -> bool:
     return isinstance(network.model, CifarResNet | ImageNetResNet)
 
 
-def examinable(network: Network, examples: Mapping[str, np.ndarray]) -> tuple[Network, list[str], Protocol]:
+def prepare_network(network: Network, examples: Mapping[str, np.ndarray]) -> tuple[Network, list[str], Protocol]:
     """The network with its blocks apart, their names, and how it is shown one view of each of the images.
 
     Raises ConfigError: it has no blocks, or cannot see the images.
     """
-    network = unscanned(network)
-    names, protocol = block_names(network), evaluation.choose(network)
-    height, width, _ = evaluation.seen_shape(network, examples["image"].shape[1:])
-    evaluation.check(protocol, height, width, network.model.image_size)
+    network = unscan(network)
+    names, protocol = block_names(network), evaluation.choose_protocol(network)
+    height, width, _ = evaluation.input_shape(network, examples["image"].shape[1:])
+    evaluation.check_protocol(protocol, height, width, network.model.image_size)
     return network, names, protocol
 
 
-def make_means(
+def make_evaluator(
     evaluate: Callable[..., Any],
     names: Sequence[str],
     examples: Mapping[str, np.ndarray],
@@ -73,7 +73,7 @@ def make_means(
     step = devices.parallelize(layout, make_evaluate_step(evaluate, layout.axis_name), "rrrs", donate=(0,))
     arrays, batches = devices.replicate(layout, dict(examples)), feed.indexed(count, batch_size, layout)
 
-    def means(given: Any) -> dict[str, float]:
-        return exact.evaluate(layout, step, devices.replicate(layout, given), arrays, batches, names)[0]
+    def means(variables: Any) -> dict[str, float]:
+        return exact.evaluate(layout, step, devices.replicate(layout, variables), arrays, batches, names)[0]
 
     return means

@@ -11,9 +11,9 @@ from flax import traverse_util
 
 from cnn_jax.config import ConfigError
 from cnn_jax.evaluation.networks import Network
-from cnn_jax.layers.initializers import shapes
+from cnn_jax.layers.initializers import variable_shapes
 from cnn_jax.layers.norm import BatchNorm
-from cnn_jax.studies.depth.blocks import block_names, unscanned
+from cnn_jax.studies.depth.blocks import block_names, unscan
 
 
 def deepen(network: Network, depth: int) -> Network:
@@ -27,24 +27,24 @@ def deepen(network: Network, depth: int) -> Network:
       ConfigError: a network without blocks; another nonlinearity, local response normalisation or bottlenecks, none of
         which leaves its input as it is; or a depth at which a stage has fewer blocks.
     """
-    network = unscanned(network)
-    there = set(block_names(network))
-    if reason := obstacle(network):
+    network = unscan(network)
+    existing = set(block_names(network))
+    if reason := identity_obstacle(network):
         raise ConfigError(reason)
     deeper = network.model.clone(depth=depth)
     size = network.model.image_size
-    wanted = shapes(deeper, jax.ShapeDtypeStruct((1, size, size, network.channels), jnp.float32))
-    given, leaves = (traverse_util.flatten_dict(tree) for tree in (network.variables, wanted))
-    if lost := given.keys() - leaves.keys():
+    wanted = variable_shapes(deeper, jax.ShapeDtypeStruct((1, size, size, network.channels), jnp.float32))
+    trained, leaves = (traverse_util.flatten_dict(tree) for tree in (network.variables, wanted))
+    if lost := trained.keys() - leaves.keys():
         raise ConfigError(f"depth {depth} has no {sorted(lost)[0][1]}, which the trained network has")
     variables = {}
     for path, leaf in leaves.items():
-        added = re.fullmatch(r"stage\d+_block\d+", path[1]) and path[1] not in there
-        variables[path] = identity(path, leaf.shape, network.model.residual) if added else given[path]
+        added = re.fullmatch(r"stage\d+_block\d+", path[1]) and path[1] not in existing
+        variables[path] = identity_leaf(path, leaf.shape, network.model.residual) if added else trained[path]
     return network._replace(model=deeper, variables=traverse_util.unflatten_dict(variables))
 
 
-def obstacle(network: Network) -> str:
+def identity_obstacle(network: Network) -> str:
     """Why none of its blocks is the identity, in one line; "" where one can be."""
     for name, needed in {"activation": ("relu",), "normalization": ("bn", "none")}.items():
         value = getattr(network.model, name, needed[0])
@@ -53,7 +53,7 @@ def obstacle(network: Network) -> str:
     return ""
 
 
-def identity(path: tuple[str, ...], shape: tuple[int, ...], residual: bool) -> Any:
+def identity_leaf(path: tuple[str, ...], shape: tuple[int, ...], residual: bool) -> Any:
     """The leaf of a block that is the identity; raises ConfigError where the block changes the number of channels."""
     match path[-1]:
         case "kernel" if residual and "shortcut" not in path:

@@ -24,7 +24,7 @@ KINDS = {
 }
 
 
-def panels(networks: Sequence[Net]) -> tuple[Figure, dict[str, Axes]]:
+def make_panels(networks: Sequence[Net]) -> tuple[Figure, dict[str, Axes]]:
     """A figure with a panel for each kind, side by side, in the order of KINDS."""
     known = [*KINDS, *(net.kind for net in networks)]
     kinds = sorted({net.kind for net in networks}, key=known.index)
@@ -32,21 +32,21 @@ def panels(networks: Sequence[Net]) -> tuple[Figure, dict[str, Axes]]:
         kinds = ["plain", "residual"]
     figure = Figure(figsize=(2.2 * len(kinds) + 0.8, 3.6) if len(kinds) > 2 else (3.75 * max(1.2, len(kinds)), 2.8))
     figure.set_layout_engine("constrained")
-    found = figure.subplots(1, max(1, len(kinds)), sharey=True, squeeze=False)[0]
-    for axes, kind in zip(found, kinds, strict=True):
+    axes_of_kinds = figure.subplots(1, max(1, len(kinds)), sharey=True, squeeze=False)[0]
+    for axes, kind in zip(axes_of_kinds, kinds, strict=True):
         name = "residual nets" if kind == "residual" and len(kinds) <= 2 else KINDS.get(kind, kind)
         axes.set_title(name)
         axes.grid(axis="y", color="#e4e4e4", linewidth=0.5)
         axes.set_axisbelow(True)
-    return figure, dict(zip(kinds, found, strict=True))
+    return figure, dict(zip(kinds, axes_of_kinds, strict=True))
 
 
-def colours(networks: Iterable[Net]) -> dict[int | None, str]:
+def depth_colours(networks: Iterable[Net]) -> dict[int | None, str]:
     depths = sorted({net.depth for net in networks}, key=lambda depth: depth or 0)
     return {depth: COLOURS[i % len(COLOURS)] for i, depth in enumerate(depths)}
 
 
-def band(
+def plot_band(
     axes: Axes,
     lines: Sequence[Sequence[float]],
     mean: Callable[[Sequence[float]], float],
@@ -61,12 +61,12 @@ def band(
         axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
 
 
-def geometric(values: Sequence[float]) -> float:
+def geometric_mean(values: Sequence[float]) -> float:
     """Their geometric mean, 0 where one of them is."""
     return math.exp(fmean(map(math.log, values))) if all(value > 0 for value in values) else 0.0
 
 
-def decades(values: Iterable[float | None]) -> tuple[float, float]:
+def decade_limits(values: Iterable[float | None]) -> tuple[float, float]:
     """Whole powers of ten around those above 0, the first and last far enough apart to be told."""
     logarithms = [math.log10(value) for value in values if value] or [0.0]
     low, high = math.floor(min(logarithms)), math.ceil(max(logarithms))
@@ -77,15 +77,15 @@ def gradients(networks: Sequence[Net]) -> Figure:
     """Norm of the loss's gradient by each kernel, log scale, from the first layer to the last: a panel a kind."""
     networks = having(networks, "gradient_norms")
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
-        figure, axes = panels(networks)
-        colour = colours(networks)
+        figure, axes = make_panels(networks)
+        colour = depth_colours(networks)
         for (kind, depth), members in cells(networks).items():
             lines = [[norm or math.nan for norm in net.found["gradient_norms"].values()] for net in members]
             style: dict[str, Any] = {"color": colour[depth], "linewidth": 1.2, "label": depth}
-            band(axes[kind], lines, geometric, range(1, len(lines[0]) + 1), **style)
+            plot_band(axes[kind], lines, geometric_mean, range(1, len(lines[0]) + 1), **style)
         for panel in axes.values():
             panel.set_yscale("log")
-            panel.set_ylim(*decades(value for net in networks for value in net.found["gradient_norms"].values()))
+            panel.set_ylim(*decade_limits(value for net in networks for value in net.found["gradient_norms"].values()))
             panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set_xlabel("layer")
             panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -101,14 +101,14 @@ def responses(networks: Sequence[Net]) -> Figure:
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
         figure = Figure(figsize=(5.6, 5.2), layout="constrained")
         top, bottom = figure.subplots(2, 1)
-        colour = colours(networks)
+        colour = depth_colours(networks)
         for (kind, depth), members in cells(networks).items():
             lines = [list(net.found["deviations"].values()) for net in members]
             x = range(1, len(lines[0]) + 1)
             dashes = (0, (3, 1.5)) if kind == "plain" else "-"
             style: dict[str, Any] = {"color": colour[depth], "linewidth": 1.3, "linestyle": dashes}
-            band(top, lines, fmean, x, label=label(kind, depth), **style)
-            band(bottom, [sorted(line, reverse=True) for line in lines], fmean, x, **style)
+            plot_band(top, lines, fmean, x, label=label(kind, depth), **style)
+            plot_band(bottom, [sorted(line, reverse=True) for line in lines], fmean, x, **style)
         for axes, order in ((top, "layer, in order"), (bottom, "layer, sorted by magnitude")):
             axes.set_xlabel(order)
             axes.set_ylabel("sd of responses")
@@ -122,40 +122,40 @@ def lesions(networks: Sequence[Net]) -> Figure:
     """Test error without each block in turn (Veit et al. 2016, Fig. 3): a panel a kind; dotted: the whole network."""
     networks = having(networks, "lesions")
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
-        figure, axes = panels(networks)
-        colour = colours(networks)
+        figure, axes = make_panels(networks)
+        colour = depth_colours(networks)
         for (kind, depth), members in cells(networks).items():
             lines = [net.found["lesions"]["error"] for net in members]
             x = range(1, len(lines[0]) + 1)
             style: dict[str, Any] = {"color": colour[depth], "linewidth": 1.2}
-            band(axes[kind], lines, fmean, x, marker="o", markersize=3, label=depth, **style)
+            plot_band(axes[kind], lines, fmean, x, marker="o", markersize=3, label=depth, **style)
             intact = fmean(net.found["lesions"]["intact"] for net in members)
             axes[kind].axhline(intact, color=colour[depth], linewidth=0.8, linestyle=":")
-        _errors(axes, networks, "block removed")
+        _style_error_panels(axes, networks, "block removed")
     return figure
 
 
-def several(networks: Sequence[Net]) -> Figure:
+def multiple_lesions(networks: Sequence[Net]) -> Figure:
     """Test error without several blocks (Veit et al. 2016, Fig. 5 (a)): the median draw, and all draws as a band."""
     networks = having(networks, "lesions")
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
-        figure, axes = panels(networks)
-        colour = colours(networks)
+        figure, axes = make_panels(networks)
+        colour = depth_colours(networks)
         for (kind, depth), members in cells(networks).items():
-            found = [net.found["lesions"] for net in members]
-            draws = {0: [one["intact"] for one in found], 1: [error for one in found for error in one["error"]]}
-            for one in found:
+            measured = [net.found["lesions"] for net in members]
+            draws = {0: [one["intact"] for one in measured], 1: [error for one in measured for error in one["error"]]}
+            for one in measured:
                 for entry in one["several"]:
                     draws.setdefault(entry["removed"], []).extend(entry["error"])
             means = [fmean(draws[removed]) for removed in sorted(draws)]
             axes[kind].plot(sorted(draws), means, "o-", color=colour[depth], markersize=3, linewidth=1.2, label=depth)
             low, high = ([of(draws[removed]) for removed in sorted(draws)] for of in (min, max))
             axes[kind].fill_between(sorted(draws), low, high, color=colour[depth], alpha=0.12, linewidth=0)
-        _errors(axes, networks, "blocks removed at random")
+        _style_error_panels(axes, networks, "blocks removed at random")
     return figure
 
 
-def _errors(axes: dict[str, Axes], networks: Sequence[Net], below: str) -> None:
+def _style_error_panels(axes: dict[str, Axes], networks: Sequence[Net], below: str) -> None:
     for panel in axes.values():
         for chance in {net.found["lesions"]["chance"] for net in networks}:
             panel.axhline(chance, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
@@ -175,10 +175,10 @@ def construction(networks: Sequence[Net]) -> Figure:
         axes = figure.subplots()
         trained = [(net.depth, 100 * net.found["train_error"]) for net in plain]
         shallowest = min((net.depth for net in plain if net.depth), default=0)
-        built = [point for net in plain if net.depth == shallowest for point in _built(net)]
+        constructed = [point for net in plain if net.depth == shallowest for point in _construction_points(net)]
         lines = (
             (trained, KIND_COLOURS["plain"], "s-", "trained from scratch"),
-            (built, COLOURS[2], "D--", f"plain-{shallowest} and identities"),
+            (constructed, COLOURS[2], "D--", f"plain-{shallowest} and identities"),
         )
         for points, colour, style, name in lines:
             if points:
@@ -192,7 +192,7 @@ def construction(networks: Sequence[Net]) -> Figure:
     return figure
 
 
-def _built(net: Net) -> list[tuple[int | None, float]]:
+def _construction_points(net: Net) -> list[tuple[int | None, float]]:
     deeper = [(one["depth"], 100 * one["train_error"]) for one in net.found["constructions"]]
     return [(net.depth, 100 * net.found["train_error"]), *deeper]
 
@@ -230,7 +230,7 @@ FIGURES: dict[str, tuple[str, str, Callable[[Sequence[Net]], Figure], str]] = {
     "several_lesions": (
         "networks",
         "lesions",
-        several,
+        multiple_lesions,
         "Test error with several blocks removed at random: mean over draws and seeds, band from the lowest to the "
         "highest.",
     ),

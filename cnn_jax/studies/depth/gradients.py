@@ -39,26 +39,26 @@ def gradient_norms(config: Config, dataset: Dataset, variables: Any = None) -> d
     indices = training_indices(len(train["label"]), config.batch_size, config.seed, 0)
     slot = jnp.arange(config.batch_size)
     batch = {field: array[indices] for field, array in train.items()} | {"slot": slot, "key": example_keys(key, slot)}
-    norms = jax.device_get(norms_by_leaf(task, variables, batch, key))
+    norms = jax.device_get(leaf_norms(task, variables, batch, key))
     by_layer = {"/".join(path[:-1]): norm for path, norm in norms.items() if path[-1] == "kernel"}
-    order = layers(unscanned, dataset)
+    order = module_paths(unscanned, dataset)
     return {name.removesuffix("/conv"): float(by_layer[name]) for name in order if name in by_layer}
 
 
 @partial(jax.jit, static_argnums=0)
-def norms_by_leaf(task: Task, variables: Any, batch: Any, key: jax.Array) -> dict[tuple[str, ...], jax.Array]:
+def leaf_norms(task: Task, variables: Any, batch: Any, key: jax.Array) -> dict[tuple[str, ...], jax.Array]:
     _, gradient = gradients(task, variables, batch, key)
-    return {path: norm(leaf.astype(jnp.float32)) for path, leaf in traverse_util.flatten_dict(gradient).items()}
+    return {path: l2_norm(leaf.astype(jnp.float32)) for path, leaf in traverse_util.flatten_dict(gradient).items()}
 
 
-def norm(leaf: jax.Array) -> jax.Array:
+def l2_norm(leaf: jax.Array) -> jax.Array:
     """The L2 norm, also of what has all but vanished, whose squares are zeros in float32."""
     largest = jnp.abs(leaf).max()
     scaled = leaf / jnp.where(largest > 0, largest, 1)
     return largest * jnp.sqrt(jnp.square(scaled).sum())
 
 
-def layers(config: Config, dataset: Dataset) -> list[str]:
+def module_paths(config: Config, dataset: Dataset) -> list[str]:
     """The paths of the network's modules, `stage1_block1/conv1/conv`, in the order in which they are first called."""
     called: dict[str, None] = {}
 
@@ -66,7 +66,7 @@ def layers(config: Config, dataset: Dataset) -> list[str]:
         called.setdefault("/".join(context.module.path))
         return call(*arguments, **keywords)
 
-    model = models.build(config.model.name, num_classes=dataset.num_classes, **models.settings(config.model))
+    model = models.build(config.model.name, num_classes=dataset.num_classes, **models.build_arguments(config.model))
     image = jnp.zeros((1, *seen_shape(config.data, dataset)), np.float32)
     with nn.intercept_methods(interceptor):
         jax.eval_shape(lambda: model.init(jax.random.key(0), image))

@@ -12,11 +12,11 @@ from tqdm import tqdm
 from cnn_jax import evaluation
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import Block
-from cnn_jax.studies.depth.blocks import examinable, make_means
+from cnn_jax.studies.depth.blocks import make_evaluator, prepare_network
 from cnn_jax.train.devices import Layout
 
 
-def intact_where(kept: Mapping[str, jax.Array]) -> Any:
+def remove_blocks(kept: Mapping[str, jax.Array]) -> Any:
     """Within this context a network runs without the blocks whose entry is False; it may be traced.
 
     Of a residual block the shortcut stays, followed by the block's own nonlinearity, which changes nothing after a
@@ -30,10 +30,10 @@ def intact_where(kept: Mapping[str, jax.Array]) -> Any:
         if context.method_name != "__call__":
             return y
         if isinstance(module, Block) and module.shortcut is None and name in kept:
-            around = module.clone(parent=None, shortcut="A").bypass(arguments[0], y.shape, False)
+            around = module.clone(parent=None, shortcut="A").apply_shortcut(arguments[0], y.shape, False)
             return jnp.where(kept[name], y, around)
         if isinstance(block, Block) and block.shortcut is not None and within in kept:
-            last = f"conv{len(block.layers())}"
+            last = f"conv{len(block.conv_arguments())}"
             return jnp.where(kept[within], y, jnp.zeros_like(y)) if name == last else y
         return y
 
@@ -69,15 +69,15 @@ def lesions(
     Raises:
       ConfigError: a network without blocks, or images it cannot see.
     """
-    network, names, protocol = examinable(network, examples)
+    network, names, protocol = prepare_network(network, examples)
     inner, sums = evaluation.make_evaluate(network, protocol)
 
-    def evaluate(given: Any, batch: Any) -> Any:
-        variables, kept = given
-        with intact_where(dict(zip(names, kept, strict=True))):
+    def evaluate(variables_and_kept: Any, batch: Any) -> Any:
+        variables, kept = variables_and_kept
+        with remove_blocks(dict(zip(names, kept, strict=True))):
             return inner(variables, batch)
 
-    means = make_means(evaluate, sums, examples, layout, batch_size)
+    means = make_evaluator(evaluate, sums, examples, layout, batch_size)
     generator = np.random.default_rng(seed)
     sizes = [size for size in several if 0 < size <= len(names)] if draws else []
     drawn = [generator.choice(len(names), size, replace=False) for size in sizes for _ in range(draws)]

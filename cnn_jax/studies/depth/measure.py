@@ -16,7 +16,7 @@ from cnn_jax.data import Dataset
 from cnn_jax.evaluation import networks
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.studies.depth.blocks import block_names, has_blocks
-from cnn_jax.studies.depth.construction import deepen, obstacle
+from cnn_jax.studies.depth.construction import deepen, identity_obstacle
 from cnn_jax.studies.depth.gradients import gradient_norms
 from cnn_jax.studies.depth.lesions import lesions
 from cnn_jax.studies.depth.responses import deviations
@@ -27,7 +27,7 @@ from cnn_jax.train.record import Run
 
 # The networks whose gradients are compared before training: the letters of their names, and what of them is changed.
 # Sigmoid and tanh begin as their paper has it (Glorot & Bengio 2010), ReLU as its own (He et al. 2015).
-BEGINNINGS: dict[str, tuple[str, dict[str, str]]] = {
+INITIAL_NETWORKS: dict[str, tuple[str, dict[str, str]]] = {
     "sigmoid": ("plain", {"activation": "sigmoid", "normalization": "none", "initialization": "glorot"}),
     "tanh": ("plain", {"activation": "tanh", "normalization": "none", "initialization": "glorot"}),
     "relu": ("plain", {"normalization": "none"}),
@@ -56,54 +56,56 @@ class Options(NamedTuple):
     progress: bool = False
 
 
-def keep(file: Path, part: str, name: str, about: dict[str, Any], compute: Callable[[], dict[str, Any]]) -> None:
+def measure_once(
+    file: Path, part: str, name: str, about: dict[str, Any], compute: Callable[[], dict[str, Any]]
+) -> None:
     """Has `name` in a part of the file, `initial` or `networks`; computes it where what is there is about another."""
-    found = record.read_json(file) or {"initial": {}, "networks": {}}
+    content = record.read_json(file) or {"initial": {}, "networks": {}}
     about = json.loads(json.dumps(about))
-    if found[part].get(name, {}).get("about") != about:
-        found[part][name] = {"about": about} | compute()
-        record.write_json(file, found)
+    if content[part].get(name, {}).get("about") != about:
+        content[part][name] = {"about": about} | compute()
+        record.write_json(file, content)
 
 
-def file(workdir: Path) -> Path:
+def diagnostics_file(workdir: Path) -> Path:
     """The path of diagnostics.json, in a folder made for it and its figures; raises RecordError."""
     return record.require_writable(workdir / "diagnostics") / "diagnostics.json"
 
 
-def beginnings(
+def initial_configs(
     kinds: Sequence[str], depths: Sequence[int], seeds: Sequence[int], dataset: Dataset
 ) -> list[tuple[str, Config]]:
-    """Each kind of BEGINNINGS at each depth and seed, in the recipe of its data set; raises ConfigError."""
+    """Each kind of INITIAL_NETWORKS at each depth and seed, in the recipe of its data set; raises ConfigError."""
     out = []
     for kind, depth, seed in itertools.product(kinds, depths, seeds):
-        if kind not in BEGINNINGS:
-            raise ConfigError(f"--at_init: unknown network {kind!r}; {near(kind, BEGINNINGS)}")
-        letters, changes = BEGINNINGS[kind]
-        begun = config.change(presets.get("auto", dataset.name, f"{letters}{depth}"), "seed", seed)
+        if kind not in INITIAL_NETWORKS:
+            raise ConfigError(f"--at_init: unknown network {kind!r}; {near(kind, INITIAL_NETWORKS)}")
+        letters, changes = INITIAL_NETWORKS[kind]
+        initial = config.change(presets.get("auto", dataset.name, f"{letters}{depth}"), "seed", seed)
         for field, value in changes.items():
-            begun = config.change(begun, f"model.{field}", value)
-        out.append((kind, tasks.complete(begun, dataset)))
+            initial = config.change(initial, f"model.{field}", value)
+        out.append((kind, tasks.complete(initial, dataset)))
     return out
 
 
-def keep_initial(file: Path, begun: Sequence[tuple[str, Config]], dataset: Dataset, progress: bool) -> None:
-    """Keeps the gradient norms of `beginnings`."""
-    for kind, one in tqdm(begun, "before training", unit="net", disable=not progress):
-        about = {"kind": kind, "model": one.model.name, "config": config.to_dict(one), **of_data(dataset)}
+def measure_initial(file: Path, configs: Sequence[tuple[str, Config]], dataset: Dataset, progress: bool) -> None:
+    """Keeps the gradient norms of `initial_configs`."""
+    for kind, one in tqdm(configs, "before training", unit="net", disable=not progress):
+        about = {"kind": kind, "model": one.model.name, "config": config.to_dict(one), **identify_dataset(dataset)}
         name = f"{kind}-{one.model.name}-seed{one.seed}"
-        keep(file, "initial", name, about, lambda one=one: of_gradients(one, dataset))
+        measure_once(file, "initial", name, about, lambda one=one: measure_gradients(one, dataset))
 
 
-def of_gradients(one: Config, dataset: Dataset, variables: Any = None) -> dict[str, Any]:
+def measure_gradients(one: Config, dataset: Dataset, variables: Any = None) -> dict[str, Any]:
     """`gradient_norms`, None of what is not finite."""
     return {"gradient_norms": record.finite(gradient_norms(one, dataset, variables))}
 
 
-def of_data(dataset: Dataset) -> dict[str, str]:
+def identify_dataset(dataset: Dataset) -> dict[str, str]:
     return {"dataset": dataset.name, "fingerprint": dataset.fingerprint}
 
 
-def keep_network(
+def measure_network(
     file: Path,
     name: str,
     network: Network,
@@ -133,18 +135,20 @@ def keep_network(
     if run is None:
         block_names(network)  # there has to be something to examine
     examined = {name: getattr(options, name) for name in ("examples", "several", "draws")}
-    identified = {"digest": digest(network.variables), **of_data(dataset), "options": examined}
+    identified = {"digest": digest(network.variables), **identify_dataset(dataset), "options": examined}
     about = {"model": model, "config": run and config.to_dict(run), "depths": sorted(depths)} | identified
     errors = {f"{split}_error": (result or {}).get(f"{split}_error") for split in ("train", "test")}
 
     def compute() -> dict[str, Any]:
-        found = {} if run is None else of_gradients(run, dataset, network.variables)
-        return errors | found | (of_blocks(network, dataset, options, sorted(depths)) if has_blocks(network) else {})
+        found = {} if run is None else measure_gradients(run, dataset, network.variables)
+        return (
+            errors | found | (measure_blocks(network, dataset, options, sorted(depths)) if has_blocks(network) else {})
+        )
 
-    keep(file, "networks", name, about, compute)
+    measure_once(file, "networks", name, about, compute)
 
 
-def keep_sweep(file: Path, runs: Sequence[Run], load: Callable[[Config], Dataset], options: Options) -> None:
+def measure_runs(file: Path, runs: Sequence[Run], load: Callable[[Config], Dataset], options: Options) -> None:
     """Keeps what there is to know of the finished runs, each plain net's also built at the depths of the deeper ones.
 
     `load` gives the data set of a run. Raises RecordError where there are runs and none is finished, or a checkpoint
@@ -153,39 +157,39 @@ def keep_sweep(file: Path, runs: Sequence[Run], load: Callable[[Config], Dataset
     finished = [(run, config.from_dict(run.config)) for run in runs if run.result is not None]
     if runs and not finished:
         raise record.RecordError(f"{runs[0].folder.parent} holds no finished run")
-    forget(file, [run.folder.name for run, _ in finished])
+    drop_missing_runs(file, [run.folder.name for run, _ in finished])
     names = {trained.model.name for _, trained in finished}
     for run, trained in tqdm(finished, "trained", unit="net", disable=not options.progress):
         dataset, name = load(trained), trained.model.name
-        network, _ = networks.of_run(run.folder, trained, dataset)
-        depths = [] if obstacle(network) else deeper_plain(name, names)
+        network, _ = networks.load_run(run.folder, trained, dataset)
+        depths = [] if identity_obstacle(network) else deeper_plain_depths(name, names)
         examined = options._replace(progress=False)
-        keep_network(file, run.folder.name, network, dataset, examined, name, trained, run.result, depths)
+        measure_network(file, run.folder.name, network, dataset, examined, name, trained, run.result, depths)
 
 
-def forget(file: Path, kept: Sequence[str]) -> None:
+def drop_missing_runs(file: Path, present: Sequence[str]) -> None:
     """Drops from the file the networks of runs that are there no longer."""
-    found = record.read_json(file)
-    if found is not None:
-        found["networks"] = {
+    content = record.read_json(file)
+    if content is not None:
+        content["networks"] = {
             name: network
-            for name, network in found["networks"].items()
-            if name in kept or not network["about"]["config"]
+            for name, network in content["networks"].items()
+            if name in present or not network["about"]["config"]
         }
-        record.write_json(file, found)
+        record.write_json(file, content)
 
 
-def deeper_plain(name: str, names: Iterable[str]) -> list[int]:
+def deeper_plain_depths(name: str, names: Iterable[str]) -> list[int]:
     """The depths of those names that are of deeper plain nets of the same family; none of a residual net."""
     if not name.startswith("plain"):
         return []
-    plain = {other: models.module(models.find(other)) for other in names if other.startswith("plain")}
+    plain = {other: models.model_class(models.get_constructor(other)) for other in names if other.startswith("plain")}
     depths = [int(other.removeprefix("plain")) for other in plain if plain[other] is plain[name]]
     return sorted(depth for depth in depths if depth > int(name.removeprefix("plain")))
 
 
-def of_blocks(network: Network, dataset: Dataset, options: Options, depths: Sequence[int]) -> dict[str, Any]:
-    """`deviations` and `lesions` on the test split; `constructions`, of which see `construct`, at the depths."""
+def measure_blocks(network: Network, dataset: Dataset, options: Options, depths: Sequence[int]) -> dict[str, Any]:
+    """`deviations` and `lesions` on the test split; `constructions` at the depths, see `measure_construction`."""
     test = {field: array[: options.examples] for field, array in dataset.splits["test"].items()}
     layout, batch_size = options.layout, options.batch_size
     return {
@@ -193,17 +197,17 @@ def of_blocks(network: Network, dataset: Dataset, options: Options, depths: Sequ
         "lesions": lesions(
             network, test, layout, batch_size, options.several, options.draws, progress=options.progress
         ),
-        "constructions": [construct(network, depth, dataset, options) for depth in depths],
+        "constructions": [measure_construction(network, depth, dataset, options) for depth in depths],
     }
 
 
-def construct(network: Network, depth: int, dataset: Dataset, options: Options) -> dict[str, Any]:
+def measure_construction(network: Network, depth: int, dataset: Dataset, options: Options) -> dict[str, Any]:
     """The network that `deepen` builds: `depth`, `train_error` and `test_error` over the whole splits, fractions, and
     `difference`, the largest between its logits and the trained network's on one batch of test images."""
     deeper = deepen(network, depth)
     errors: dict[str, float] = {}
     for split in ("train", "test"):
-        protocol = evaluation.choose(deeper)
+        protocol = evaluation.choose_protocol(deeper)
         means = evaluation.evaluate(deeper, dataset.splits[split], protocol, options.layout, options.batch_size)
         errors[f"{split}_error"] = means["error"]
     image = dataset.splits["test"]["image"][: options.batch_size]
@@ -212,5 +216,5 @@ def construct(network: Network, depth: int, dataset: Dataset, options: Options) 
 
 
 def logits(network: Network, image: np.ndarray) -> np.ndarray:
-    apply: Any = jax.jit(lambda variables, image: network.model.apply(variables, network.images(image))[0])
+    apply: Any = jax.jit(lambda variables, image: network.model.apply(variables, network.preprocess(image))[0])
     return np.asarray(apply(network.variables, image), np.float64)

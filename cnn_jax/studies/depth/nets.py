@@ -32,14 +32,14 @@ class Net(NamedTuple):
         return Run(Path(self.name), self.config, [], result, None, {})
 
 
-def nets(part: dict[str, Any]) -> list[Net]:
+def make_nets(part: dict[str, Any]) -> list[Net]:
     """The networks of a part of the file, in the order of kinds and depths."""
     out = []
-    for name, found in part.items():
-        about = found["about"]
+    for name, results in part.items():
+        about = results["about"]
         kind, depth = family(about["model"])
         seed = (about["config"] or {}).get("seed", 0)
-        out.append(Net(about.get("kind", kind), depth, seed, name, found))
+        out.append(Net(about.get("kind", kind), depth, seed, name, results))
     return sorted(out, key=lambda net: (cell_order((net.kind, net.depth)), net.seed, net.name))
 
 

@@ -12,11 +12,11 @@ from flax import traverse_util
 from cnn_jax import evaluation
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import ConvNorm
-from cnn_jax.studies.depth.blocks import examinable, make_means
+from cnn_jax.studies.depth.blocks import make_evaluator, prepare_network
 from cnn_jax.train.devices import Layout
 
 
-def is_layer(module: nn.Module, method: str) -> bool:
+def is_conv_norm(module: nn.Module, method: str) -> bool:
     return isinstance(module, ConvNorm) and method == "__call__" and module.name != "shortcut"
 
 
@@ -39,15 +39,15 @@ def deviations(
     Raises:
       ConfigError: a network without blocks, or images it cannot see.
     """
-    network, blocks, protocol = examinable(network, examples)
+    network, blocks, protocol = prepare_network(network, examples)
 
     def responses(variables: Any, image: jax.Array) -> dict[str, jax.Array]:
-        (view,) = evaluation.views(network.images(image), protocol)  # (B, 1, H, W, C)
+        (view,) = evaluation.make_views(network.preprocess(image), protocol)  # (B, 1, H, W, C)
         _, state = network.model.apply(
-            variables, view[:, 0], train=False, capture_intermediates=is_layer, mutable=["intermediates"]
+            variables, view[:, 0], train=False, capture_intermediates=is_conv_norm, mutable=["intermediates"]
         )
-        found = traverse_util.flatten_dict(state["intermediates"])
-        return {"/".join(path[:-1]): values[0].astype(jnp.float32) for path, values in found.items()}
+        intermediates = traverse_util.flatten_dict(state["intermediates"])
+        return {"/".join(path[:-1]): values[0].astype(jnp.float32) for path, values in intermediates.items()}
 
     def evaluate(variables: Any, batch: Any) -> Any:
         sums = {"count": batch["mask"].sum(dtype=jnp.float32)}
@@ -57,13 +57,13 @@ def deviations(
         return sums
 
     image = jax.ShapeDtypeStruct((1, *examples["image"].shape[1:]), jnp.uint8)
-    names = sorted(jax.eval_shape(responses, network.variables, image), key=lambda name: place(name, blocks))
+    names = sorted(jax.eval_shape(responses, network.variables, image), key=lambda name: layer_position(name, blocks))
     sums = ["count", *(f"{moment} {name}" for name in names for moment in ("mean", "square"))]
-    means = make_means(evaluate, sums, examples, layout, batch_size)(network.variables)
+    means = make_evaluator(evaluate, sums, examples, layout, batch_size)(network.variables)
     return {name: max(0.0, means[f"square {name}"] - means[f"mean {name}"] ** 2) ** 0.5 for name in names}
 
 
-def place(layer: str, blocks: list[str]) -> tuple[int, str]:
+def layer_position(layer: str, blocks: list[str]) -> tuple[int, str]:
     """Where a layer stands: what is in no block is before them all."""
     block, _, inside = layer.rpartition("/")
     return (blocks.index(block) if block else -1), inside

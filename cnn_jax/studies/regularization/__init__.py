@@ -12,8 +12,8 @@ from cnn_jax.report.claims import Group, compare
 from cnn_jax.report.page import Study, Table
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.studies.regularization import figures
-from cnn_jax.studies.regularization.cells import Cell, amount, cells, choose, counts_of, measured, values
-from cnn_jax.studies.regularization.methods import OFF
+from cnn_jax.studies.regularization.cells import Cell, amount, cells, choose, counts_of, measured, metric_values
+from cnn_jax.studies.regularization.methods import DISABLED
 from cnn_jax.train.record import Run, read_runs
 
 NOISE = 0.2
@@ -21,7 +21,7 @@ CHOSEN = (
     "The lowest mean validation error over seeds, of equals the weakest. A method tried at one strength has that; one "
     "tried at several without a validation split (--validation) has no row here, and nothing is claimed of its errors."
 )
-AXES = ("seed", "data.train_examples", *OFF)
+AXES = ("seed", "data.train_examples", *DISABLED)
 NUMBERS = ("train_error", "validation_error", "test_error", "gap", "small", "zero", "l1", "l2", "seconds")
 COLUMNS = ("method", "strength", "examples", "seed", *NUMBERS)
 HEADER = ("training %", "validation %", "test %", "gap", "|w| < 0.001 %", "w = 0 %", "L1 norm", "L2 norm")
@@ -59,11 +59,13 @@ def write(workdir: str | os.PathLike) -> str:
             "left are exact zeros, the dotted line is 0.001.",
         ),
         "pruning": (
-            figures.after(study, chosen, "pruned", "fraction", "weights set to zero, the smallest first"),
+            figures.error_under_perturbation(
+                study, chosen, "pruned", "fraction", "weights set to zero, the smallest first"
+            ),
             "Test error after pruning: one threshold for the kernels of all layers, no training after it.",
         ),
         "noise": (
-            figures.after(study, chosen, "noise", "deviation", "standard deviation of the noise"),
+            figures.error_under_perturbation(study, chosen, "noise", "deviation", "standard deviation of the noise"),
             "Test error under normal noise added to what the network sees, images in [0, 1].",
         ),
     }
@@ -93,21 +95,21 @@ def row(cell: Cell, run: Run) -> dict[str, Any]:
     return line | {name: measured(run, name) for name in NUMBERS}
 
 
-def table(caption: str, shown: Sequence[Cell], note: str = "") -> Table:
+def table(caption: str, table_cells: Sequence[Cell], note: str = "") -> Table:
     """A line a cell, means and sample standard deviations over seeds."""
     rows = []
-    for cell in shown:
+    for cell in table_cells:
         strength = "–" if cell.strength is None else f"{cell.strength:g}"
-        fractions = [spread(cell, metric, 100, 2) for metric in NUMBERS[:6]]
-        norms = [spread(cell, metric, 1, 1) for metric in ("l1", "l2")]
+        fractions = [format_spread(cell, metric, 100, 2) for metric in NUMBERS[:6]]
+        norms = [format_spread(cell, metric, 1, 1) for metric in ("l1", "l2")]
         finished = sum(run.result is not None for run in cell.runs)
         rows.append((f"{amount(cell):,}", cell.method, strength, str(finished), *fractions, *norms))
     return Table(caption, ("examples", "method", "strength", "seeds", *HEADER), rows, note)
 
 
-def spread(cell: Cell, metric: str, unit: float, digits: int) -> str:
+def format_spread(cell: Cell, metric: str, unit: float, digits: int) -> str:
     """`8.75 ± 0.12`, in units of 1 / `unit`; a dash where there is no number."""
-    mean, deviation = mean_and_deviation([unit * value for value in values(cell, metric)])
+    mean, deviation = mean_and_deviation([unit * value for value in metric_values(cell, metric)])
     if mean is None:
         return "–"
     return f"{mean:.{digits}f}" if deviation is None else f"{mean:.{digits}f} ± {deviation:.{digits}f}"

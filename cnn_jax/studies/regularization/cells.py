@@ -34,18 +34,18 @@ class Cell(NamedTuple):
 
 def cells(runs: Sequence[Run]) -> list[Cell]:
     """By number of examples, all of them last, then method in the order of REGULARIZERS, then strength."""
-    found: dict[tuple[int, str, float | None], list[Run]] = {}
+    groups: dict[tuple[int, str, float | None], list[Run]] = {}
     for run in sorted(runs, key=seed):
         method, strength = recognize(run.config)
-        found.setdefault((run.config["data"]["train_examples"], method, strength), []).append(run)
+        groups.setdefault((run.config["data"]["train_examples"], method, strength), []).append(run)
     names = [*REGULARIZERS, "other"]
-    ordered = sorted(found, key=lambda key: (key[0] or math.inf, names.index(key[1]), key[2] or 0))
+    ordered = sorted(groups, key=lambda key: (key[0] or math.inf, names.index(key[1]), key[2] or 0))
     return [
-        Cell(method, strength, examples, found[examples, method, strength]) for examples, method, strength in ordered
+        Cell(method, strength, examples, groups[examples, method, strength]) for examples, method, strength in ordered
     ]
 
 
-def values(cell: Cell, metric: str) -> list[float]:
+def metric_values(cell: Cell, metric: str) -> list[float]:
     """A number of each run of the cell, where it is finite, see `measured`."""
     found = [measured(run, metric) for run in cell.runs]
     return [value for value in found if math.isfinite(value)]
@@ -66,30 +66,30 @@ def measured(run: Run, metric: str) -> float:
     return number(result.get(metric))
 
 
-def mean(cell: Cell, metric: str) -> float:
+def metric_mean(cell: Cell, metric: str) -> float:
     """The mean over seeds, NaN where there is none."""
-    own = values(cell, metric)
+    own = metric_values(cell, metric)
     return float(np.mean(own)) if own else math.nan
 
 
 def choose(study: Sequence[Cell]) -> list[Cell]:
     """For each method and number of examples the cell whose strength has the lowest mean validation error, of equals
     the weakest. A method tried at one strength needs no validation split; one at several without it has no cell."""
-    found: dict[tuple[str, int], list[Cell]] = {}
+    groups: dict[tuple[str, int], list[Cell]] = {}
     for cell in study:
         if any(run.result for run in cell.runs):
-            found.setdefault((cell.method, cell.examples), []).append(cell)
+            groups.setdefault((cell.method, cell.examples), []).append(cell)
     chosen = []
-    for candidates in found.values():
-        validated = [cell for cell in candidates if math.isfinite(mean(cell, "validation_error"))]
+    for candidates in groups.values():
+        validated = [cell for cell in candidates if math.isfinite(metric_mean(cell, "validation_error"))]
         if len(candidates) == 1:
             chosen.append(candidates[0])
         elif validated:
-            chosen.append(min(validated, key=lambda cell: mean(cell, "validation_error")))
+            chosen.append(min(validated, key=lambda cell: metric_mean(cell, "validation_error")))
     return chosen
 
 
-def methods_of(study: Sequence[Cell]) -> list[str]:
+def method_names(study: Sequence[Cell]) -> list[str]:
     """The methods there are, in the order of REGULARIZERS."""
     return [name for name in (*REGULARIZERS, "other") if any(cell.method == name for cell in study)]
 

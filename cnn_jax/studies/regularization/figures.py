@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cnn_jax.report.plots import COLOURS, STYLE
-from cnn_jax.studies.regularization.cells import Cell, amount, counts_of, methods_of, number, values
+from cnn_jax.studies.regularization.cells import Cell, amount, counts_of, method_names, metric_values, number
 
 MARKERS = "osD^vP*X<>"
 
 
 def line_style(study: Sequence[Cell], method: str) -> dict[str, Any]:
     """The colour, marker and dashes of a method, the same in every figure of the study."""
-    index = methods_of(study).index(method)
+    index = method_names(study).index(method)
     return {
         "color": COLOURS[index % len(COLOURS)],
         "marker": MARKERS[index % len(MARKERS)],
@@ -28,7 +28,7 @@ def line_style(study: Sequence[Cell], method: str) -> dict[str, Any]:
     }
 
 
-def new(columns: int, height: float = 3.4) -> tuple[Figure, Sequence[Axes]]:
+def make_panels(columns: int, height: float = 3.4) -> tuple[Figure, Sequence[Axes]]:
     """A figure of so many panels side by side."""
     page = Figure(figsize=(max(3.6 * columns, 5), height), layout="constrained")
     panels = page.subplots(1, columns, squeeze=False)[0]
@@ -48,11 +48,11 @@ def legend(page: Figure, axes: Axes) -> None:
 def error_against_examples(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
     """Training (left) and test error (right) against the number of training examples, each method at its strength."""
     with matplotlib.rc_context(STYLE):
-        page, panels = new(2)
+        page, panels = make_panels(2)
         for axes, metric in zip(panels, ("train_error", "test_error"), strict=True):
-            for method in methods_of(study):
+            for method in method_names(study):
                 cells = [cell for cell in chosen if cell.method == method]
-                spread(axes, [amount(cell) for cell in cells], cells, metric, line_style(study, method))
+                plot_error_bars(axes, [amount(cell) for cell in cells], cells, metric, line_style(study, method))
             axes.set_xscale("log")
             counts = sorted({amount(cell) for cell in study})
             axes.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -70,20 +70,20 @@ def error_against_strength(study: Sequence[Cell]) -> Figure:
     """Test error against strength, a panel for each number of examples; the line across is no regulariser."""
     with matplotlib.rc_context(STYLE):
         counts = counts_of(study)
-        page, panels = new(len(counts))
+        page, panels = make_panels(len(counts))
         for axes, count in zip(panels, counts, strict=True):
-            for method in methods_of(study):
+            for method in method_names(study):
                 cells = [cell for cell in study if (cell.method, cell.examples) == (method, count)]
                 if method == "none" and cells:
-                    own = values(cells[0], "test_error")
-                    if own:
-                        axes.axhspan(min(own), max(own), color="#bbbbbb", alpha=0.3, linewidth=0)
-                        axes.axhline(float(np.mean(own)), color="#555555", linewidth=1, label="none")
+                    errors = metric_values(cells[0], "test_error")
+                    if errors:
+                        axes.axhspan(min(errors), max(errors), color="#bbbbbb", alpha=0.3, linewidth=0)
+                        axes.axhline(float(np.mean(errors)), color="#555555", linewidth=1, label="none")
                     continue
                 cells = sorted((cell for cell in cells if cell.strength), key=lambda cell: cell.strength or 0)
                 strengths = [cell.strength or 0 for cell in cells]
-                spread(axes, strengths, cells, "test_error", line_style(study, method))
-            axes.set(xscale="log", xlabel="strength", title=f"{amount_text(study, count)} training examples")
+                plot_error_bars(axes, strengths, cells, "test_error", line_style(study, method))
+            axes.set(xscale="log", xlabel="strength", title=f"{format_example_count(study, count)} training examples")
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             axes.set_ylim(bottom=0)
         panels[0].set_ylabel("test error")
@@ -91,14 +91,14 @@ def error_against_strength(study: Sequence[Cell]) -> Figure:
     return page
 
 
-def amount_text(study: Sequence[Cell], count: int) -> str:
+def format_example_count(study: Sequence[Cell], count: int) -> str:
     """The number of examples of the cells with this setting, 0 being all there are."""
     return f"{max((amount(cell) for cell in study if cell.examples == count), default=0):,}"
 
 
-def spread(axes: Axes, x: Sequence[float], cells: Sequence[Cell], metric: str, style: dict[str, Any]) -> None:
+def plot_error_bars(axes: Axes, x: Sequence[float], cells: Sequence[Cell], metric: str, style: dict[str, Any]) -> None:
     """Means over seeds, with bars of one sample standard deviation."""
-    points = [(at, values(cell, metric)) for at, cell in zip(x, cells, strict=True)]
+    points = [(at, metric_values(cell, metric)) for at, cell in zip(x, cells, strict=True)]
     points = [(at, own) for at, own in points if own]
     if points:
         means = [float(np.mean(own)) for _, own in points]
@@ -109,12 +109,12 @@ def spread(axes: Axes, x: Sequence[float], cells: Sequence[Cell], metric: str, s
 def sparsity_against_strength(study: Sequence[Cell]) -> Figure:
     """The weights below 1e-3 (left) and exactly 0 (right) against strength, mean over seeds, most examples."""
     with matplotlib.rc_context(STYLE):
-        page, panels = new(2)
+        page, panels = make_panels(2)
         most = [cell for cell in study if cell.examples == counts_of(study)[-1] and cell.strength]
         for axes, metric, title in zip(panels, ("small", "zero"), ("|w| < 0.001", "w = 0"), strict=True):
-            for method in methods_of(most):
+            for method in method_names(most):
                 cells = [cell for cell in most if cell.method == method]
-                spread(axes, [cell.strength or 0 for cell in cells], cells, metric, line_style(study, method))
+                plot_error_bars(axes, [cell.strength or 0 for cell in cells], cells, metric, line_style(study, method))
             axes.set(xscale="log", xlabel="strength", title=title, ylim=(-0.02, 1.02))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         panels[0].set_ylabel("weights")
@@ -125,7 +125,7 @@ def sparsity_against_strength(study: Sequence[Cell]) -> Figure:
 def sparsity_by_layer(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
     """The weights of each layer that are below 1e-3 (left) and exactly 0 (right), mean over seeds, most examples."""
     with matplotlib.rc_context(STYLE):
-        page, panels = new(2, 4.2)
+        page, panels = make_panels(2, 4.2)
         most = [cell for cell in chosen if cell.examples == counts_of(study)[-1]]
         for axes, metric, title in zip(panels, ("small", "zero"), ("|w| < 0.001", "w = 0"), strict=True):
             names: list[str] = []
@@ -151,7 +151,7 @@ def sparsity_by_layer(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
 def weight_histograms(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
     """How many weights have which magnitude, both axes logarithmic, mean over seeds; exact zeros stand at the left."""
     with matplotlib.rc_context(STYLE):
-        page, (axes,) = new(1, 3.8)
+        page, (axes,) = make_panels(1, 3.8)
         for cell in (cell for cell in chosen if cell.examples == counts_of(study)[-1]):
             measured = [run.measured["histogram"] for run in cell.runs if run.measured]
             if not measured:
@@ -169,7 +169,7 @@ def weight_histograms(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
     return page
 
 
-def after(study: Sequence[Cell], chosen: Sequence[Cell], which: str, x: str, xlabel: str) -> Figure:
+def error_under_perturbation(study: Sequence[Cell], chosen: Sequence[Cell], which: str, x: str, xlabel: str) -> Figure:
     """Test error after pruning or under noise, a panel for each number of examples; mean over seeds.
 
     Args:
@@ -181,14 +181,14 @@ def after(study: Sequence[Cell], chosen: Sequence[Cell], which: str, x: str, xla
     """
     with matplotlib.rc_context(STYLE):
         counts = counts_of(study)
-        page, panels = new(len(counts))
+        page, panels = make_panels(len(counts))
         for axes, count in zip(panels, counts, strict=True):
             for cell in (cell for cell in chosen if cell.examples == count):
                 measured = [run.measured[which] for run in cell.runs if run.measured]
                 if measured:
                     errors = np.mean([[line["error"] for line in lines] for lines in measured], axis=0)
                     axes.plot([line[x] for line in measured[0]], errors, **line_style(study, cell.method))
-            axes.set(xlabel=xlabel, title=f"{amount_text(study, count)} training examples", ylim=(0, 1))
+            axes.set(xlabel=xlabel, title=f"{format_example_count(study, count)} training examples", ylim=(0, 1))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         panels[0].set_ylabel("test error")
         legend(page, panels[0])

@@ -11,12 +11,12 @@ class Regularizer(NamedTuple):
 
     Attributes:
       fields: dotted fields of the config that are its strength, all the same number.
-      besides: other fields and the values that make it this method.
+      extra_fields: other fields and the values that make it this method.
       strengths: what is tried where nothing else is asked for.
     """
 
     fields: tuple[str, ...] = ()
-    besides: Mapping[str, Any] = {}
+    extra_fields: Mapping[str, Any] = {}
     strengths: tuple[float, ...] = ()
 
 
@@ -40,7 +40,7 @@ REGULARIZERS = {
 }
 
 # Every field that a method sets, where it is off.
-OFF: dict[str, Any] = {
+DISABLED: dict[str, Any] = {
     "penalty.l1": 0.0,
     "penalty.l2": 0.0,
     "penalty.form": "loss",
@@ -54,53 +54,48 @@ OFF: dict[str, Any] = {
 }
 
 
-def assign(name: str, strength: float | None) -> dict[str, Any]:
+def config_fields(name: str, strength: float | None) -> dict[str, Any]:
     """The fields of the method at this strength, and of all others off; None is for `none`."""
     method = REGULARIZERS[name]
-    return OFF | dict(method.besides) | dict.fromkeys(method.fields, strength)
+    return DISABLED | dict(method.extra_fields) | dict.fromkeys(method.fields, strength)
 
 
-def parse(names: Sequence[str], strengths: Sequence[str]) -> list[tuple[str, float | None]]:
+def parse_methods(names: Sequence[str], strengths: Sequence[str]) -> list[tuple[str, float | None]]:
     """(method, strength) of each cell: the methods at their own strengths, but where `l1=1e-5,1e-4` says others.
 
     Raises ConfigError.
     """
     if not names:
         raise ConfigError("--methods is empty")
-    given = {}
+    for name in (*names, *(text.partition("=")[0] for text in strengths)):
+        if name not in REGULARIZERS:
+            raise ConfigError(f"unknown method {name!r}; {near(name, REGULARIZERS)}")
+    overrides = {}
     for text in strengths:
         name, _, numbers = text.partition("=")
-        require(name)
         if name not in names:
             raise ConfigError(f"--strengths={text}: {name} is not among the methods, {', '.join(names)}")
         try:
-            given[name] = tuple(
+            overrides[name] = tuple(
                 int(number) if number.isdecimal() else float(number) for number in numbers.split(",") if number
             )
         except ValueError as error:
             raise ConfigError(f"--strengths={text}: write it as l1=1e-5,1e-4") from error
-        if not given[name] or name == "none":
+        if not overrides[name] or name == "none":
             raise ConfigError(f"--strengths={text}: write it as l1=1e-5,1e-4")
     cells: list[tuple[str, float | None]] = []
     for name in names:
-        require(name)
-        cells += [(name, strength) for strength in given.get(name, REGULARIZERS[name].strengths)] or [(name, None)]
+        cells += [(name, strength) for strength in overrides.get(name, REGULARIZERS[name].strengths)] or [(name, None)]
     return cells
-
-
-def require(name: str) -> None:
-    """Raises ConfigError on an unknown method."""
-    if name not in REGULARIZERS:
-        raise ConfigError(f"unknown method {name!r}; {near(name, REGULARIZERS)}")
 
 
 def recognize(config: dict[str, Any]) -> tuple[str, float | None]:
     """(method, strength) of a config as `config.to_dict` has it; `other` where no one method alone makes it."""
-    given = flatten(config)
-    own = {field: given.get(field, off) for field, off in OFF.items()}
-    own = {field: OFF[field] if value is None else value for field, value in own.items()}
+    fields = flatten(config)
+    settings = {field: fields.get(field, off) for field, off in DISABLED.items()}
+    settings = {field: DISABLED[field] if value is None else value for field, value in settings.items()}
     for name, method in REGULARIZERS.items():
-        strength = own[method.fields[0]] if method.fields else None
-        if own == assign(name, strength) and strength != 0:
+        strength = settings[method.fields[0]] if method.fields else None
+        if settings == config_fields(name, strength) and strength != 0:
             return name, strength
     return "other", None

@@ -19,7 +19,7 @@ EXPONENTS = np.arange(-8, 2.01, 0.25)  # of 10: the edges of the histogram
 
 
 def measure(
-    network: Network, examples: Mapping[str, np.ndarray], batch_size: int = 500, most: int = 2000
+    network: Network, examples: Mapping[str, np.ndarray], batch_size: int = 500, max_images: int = 2000
 ) -> dict[str, Any]:
     """Sparsity, norms, histogram, and the error after pruning and under noise; plain numbers.
 
@@ -27,14 +27,14 @@ def measure(
       network: a trained classifier.
       examples: `image` uint8 (N, H, W, C) and `label` int32 (N,), of the test split.
       batch_size: images in a batch.
-      most: how many images, the first, are enough for the errors.
+      max_images: how many images, the first, are enough for the errors.
 
     Returns:
       `layers`, see `sparsity`; `histogram`, see `histogram`; `pruned`, a list of {"fraction", "error"}; `noise`, a list
       of {"deviation", "error"}; errors are fractions.
     """
-    some = {name: array[:most] for name, array in examples.items()}
-    errors = functools.partial(error, network, some, batch_size=batch_size)
+    some = {name: array[:max_images] for name, array in examples.items()}
+    errors = functools.partial(test_error, network, some, batch_size=batch_size)
     return {
         "layers": sparsity(network.variables["params"]),
         "histogram": histogram(network.variables["params"]),
@@ -88,14 +88,14 @@ def prune(variables: Any, fraction: float) -> Any:
         return variables
     threshold = magnitudes[removed - 1]
 
-    def cut(path: Any, leaf: Any) -> Any:
+    def zero_small(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path[-1:], simple=True)
         return np.where(np.abs(leaf) <= threshold, np.zeros_like(leaf), leaf) if name == "kernel" else leaf
 
-    return dict(variables) | {"params": jax.tree_util.tree_map_with_path(cut, variables["params"])}
+    return dict(variables) | {"params": jax.tree_util.tree_map_with_path(zero_small, variables["params"])}
 
 
-def error(
+def test_error(
     network: Network,
     examples: Mapping[str, np.ndarray],
     variables: Any,
@@ -110,9 +110,9 @@ def error(
     every network that sees images of that shape.
     """
     wrong, count = 0, len(examples["label"])
-    apply = compiled(network.model)
+    apply = compile_apply(network.model)
     for number, (indices, mask) in enumerate(evaluation_indices(count, min(batch_size, count))):
-        x = network.images(jnp.asarray(examples["image"][indices]))
+        x = network.preprocess(jnp.asarray(examples["image"][indices]))
         if deviation:
             noise = np.random.default_rng([seed, number]).standard_normal(x.shape, np.float32)
             x = x + np.float32(deviation) * noise
@@ -122,6 +122,6 @@ def error(
 
 
 @functools.lru_cache(maxsize=4)
-def compiled(model: nn.Module) -> Any:
+def compile_apply(model: nn.Module) -> Any:
     """`apply(variables, x) -> logits`, compiled once for networks that differ in their variables alone."""
     return jax.jit(lambda variables, x: model.apply(variables, x, train=False)[0])

@@ -7,18 +7,18 @@ from cnn_jax.evaluation import Protocol
 from cnn_jax.train.record import finite
 
 
-def show_errors(about: dict[str, Any], shown: Protocol, split: str, result: dict[str, Any]) -> None:
+def print_errors(about: dict[str, Any], protocol: Protocol, split: str, result: dict[str, Any]) -> None:
     """Prints a table of it all, then one line of JSON, errors as fractions."""
     named = {f"{split}_{name}" if name in ("loss", "error") else name: value for name, value in result.items()}
     errors = {name: f"{100 * value:.2f} %" for name, value in named.items() if name.endswith("error")}
     rest = {name: f"{value:,.6g}" for name, value in named.items() if name not in errors}
-    table = about | {"parameters": f"{about['parameters']:,}", "protocol": str(shown)} | errors | rest
+    table = about | {"parameters": f"{about['parameters']:,}", "protocol": str(protocol)} | errors | rest
     print("\n".join(f"{name.replace('_', ' '):<30} {value}" for name, value in table.items()))
-    how = {"crops": shown.crops, "crop": shown.size, "scales": shown.scales, "dense": shown.dense}
+    how = {"crops": protocol.crops, "crop": protocol.size, "scales": protocol.scales, "dense": protocol.dense}
     print(json.dumps(about | {"protocol": how} | finite(named), allow_nan=False))
 
 
-def show_classes(likeliest: list[tuple[int, float]], image: str) -> None:
+def print_classes(likeliest: list[tuple[int, float]], image: str) -> None:
     """Prints class numbers with their probabilities, then the same in one line of JSON."""
     print("\n".join(f"class {index:>5} {100 * probability:8.3f} %" for index, probability in likeliest))
     print(json.dumps({"image": image, "top5": [{"class": index, "probability": p} for index, p in likeliest]}))

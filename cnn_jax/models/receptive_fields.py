@@ -7,7 +7,7 @@ import jax
 from cnn_jax.models.macs import Trace, inner_jaxprs
 
 
-class Field(NamedTuple):
+class ReceptiveField(NamedTuple):
     """Row i of a map is computed from the image's rows step * i + first to step * i + last, padding and all.
 
     `layers` is the number of convolutions and dense layers on the longest way from the image.
@@ -24,61 +24,61 @@ class Field(NamedTuple):
         return self.last - self.first + 1
 
 
-def receptive_fields(traced: Trace) -> dict[str, Field]:
+def receptive_fields(traced: Trace) -> dict[str, ReceptiveField]:
     """The field of each endpoint and of the `logits`.
 
     Of maps (1, H', W', C') only: of a vector `layers` alone is true. A network traced with images larger than those it
     is built for has maps of its dense layers too.
     """
     before_image = [None] * (len(traced.jaxpr.invars) - 1)
-    results = _walk(traced.jaxpr, [*before_image, Field(1, 0, 0, 0)])
+    results = _propagate(traced.jaxpr, [*before_image, ReceptiveField(1, 0, 0, 0)])
     logits, endpoints = jax.tree.unflatten(jax.tree.structure(traced.results), results)
     return {**endpoints, "logits": logits}
 
 
-def _walk(jaxpr: Any, fields: list[Field | None]) -> list[Field | None]:
+def _propagate(jaxpr: Any, fields: list[ReceptiveField | None]) -> list[ReceptiveField | None]:
     """The fields of a computation's results from those of its arguments; None is what the image has no part in."""
-    known: dict[Any, Field | None] = dict(zip(jaxpr.invars, fields, strict=True))
+    known: dict[Any, ReceptiveField | None] = dict(zip(jaxpr.invars, fields, strict=True))
 
-    def field(variable: Any) -> Field | None:
+    def field(variable: Any) -> ReceptiveField | None:
         return None if hasattr(variable, "val") else known.get(variable)  # a literal cannot be looked up
 
     for equation in jaxpr.eqns:
         arguments = [field(variable) for variable in equation.invars]
-        known.update(zip(equation.outvars, _through(equation, arguments), strict=True))
+        known.update(zip(equation.outvars, _propagate_equation(equation, arguments), strict=True))
     return [field(variable) for variable in jaxpr.outvars]
 
 
-def _through(equation: Any, arguments: list[Field | None]) -> list[Field | None]:
+def _propagate_equation(equation: Any, arguments: list[ReceptiveField | None]) -> list[ReceptiveField | None]:
     """The fields of an equation's results."""
     if equation.primitive.name == "cond":  # of a convolution's lowerings, XLA's own says what it does
-        branches = [_walk(jaxpr, arguments[1:]) for jaxpr in inner_jaxprs(equation)]
+        branches = [_propagate(jaxpr, arguments[1:]) for jaxpr in inner_jaxprs(equation)]
         return max(branches, key=lambda results: max((field.layers for field in results if field), default=0))
     if equation.primitive.name == "scan":
         (body,) = inner_jaxprs(equation)
         # Constants come first, then what is carried, then what is scanned: of this alone the body sees a slice.
-        carried = _of_one_shape(equation.outvars, body.outvars)
-        constants = _of_one_shape(equation.invars, body.invars) - carried
+        carried = _count_equal_shapes(equation.outvars, body.outvars)
+        constants = _count_equal_shapes(equation.invars, body.invars) - carried
         for _ in range(equation.params["length"]):
-            results = _walk(body, arguments)
+            results = _propagate(body, arguments)
             arguments = [*arguments[:constants], *results[:carried], *arguments[constants + carried :]]
         return results
     for jaxpr in inner_jaxprs(equation):
         if len(jaxpr.invars) == len(arguments):
-            return _walk(jaxpr, arguments)
+            return _propagate(jaxpr, arguments)
     seen = [field for field in arguments if field is not None]
     if not seen:
         return [None] * len(equation.outvars)
     step, layers = max(field.step for field in seen), max(field.layers for field in seen)
-    union = Field(step, min(field.first for field in seen), max(field.last for field in seen), layers)
-    return [_windowed(equation, union)] * len(equation.outvars)
+    union = ReceptiveField(step, min(field.first for field in seen), max(field.last for field in seen), layers)
+    return [_apply_window(equation, union)] * len(equation.outvars)
 
 
-def _of_one_shape(outer: list[Any], inner: list[Any]) -> int:
+def _count_equal_shapes(outer: list[Any], inner: list[Any]) -> int:
     return sum(one.aval.shape == other.aval.shape for one, other in zip(outer, inner, strict=True))
 
 
-def _windowed(equation: Any, field: Field) -> Field:
+def _apply_window(equation: Any, field: ReceptiveField) -> ReceptiveField:
     """The field after a convolution, a pooling window, a slice or a padding; other equations leave it as it is."""
     name, params = equation.primitive.name, equation.params
     if name == "conv_general_dilated":
@@ -97,6 +97,6 @@ def _windowed(equation: Any, field: Field) -> Field:
         return field._replace(layers=field.layers + (name == "dot_general"))
     first, last, stride = window
     layers = field.layers + (name == "conv_general_dilated")
-    return Field(
+    return ReceptiveField(
         int(field.step * stride), int(field.first + field.step * first), int(field.last + field.step * last), layers
     )
