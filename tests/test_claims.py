@@ -71,8 +71,8 @@ def test_the_numbers_are_those_of_the_rule():
     assert verdict["seeds_needed"] == 27  # t of 26 degrees and 2.6 standard errors
     assert verdict["sentence"] == (
         "Training error: plain-56 2.00 % (sd 2.00, n = 3), plain-20 1.00 % (sd 0.00, n = 3); plain-56 is 1.00 points "
-        "higher, 90 % interval -2.37 to 4.37. This shows neither that plain-56 is higher (p = 0.24) nor that it is "
-        "lower or less than 0.50 points higher (p = 0.65); it would take about 27 seeds a side."
+        "higher, 90 % interval -2.37 to 4.37. This shows neither that plain-56 is higher (p = 0.239) nor that it is "
+        "lower or less than 0.50 points higher (p = 0.646); it would take about 27 seeds a side."
     )
 
 
@@ -103,15 +103,15 @@ def test_more_seeds_than_can_be_run_are_said_to_be_so():
 def test_a_negligible_difference_is_told_as_both():
     verdict = plain_nets([0.0109, 0.011, 0.0111], [0.01, 0.01, 0.01])
     assert verdict["verdict"] == "FAIL"
-    assert "shows that plain-56 is higher (p = 0.0017), and that it is less than 0.50 points" in verdict["sentence"]
+    assert "shows that plain-56 is higher (p = 0.00166), and that it is less than 0.50 points" in verdict["sentence"]
 
 
 @pytest.mark.parametrize(
     ("numbers", "verdict", "words"),
     [
-        ([0.1009, 0.101, 0.1011], "PASS", "This shows that the two differ (p = 0.0033), and that they differ by less"),
+        ([0.1009, 0.101, 0.1011], "PASS", "This shows that the two differ (p = 0.00332), and that they differ by less"),
         ([0.149, 0.15, 0.151], "FAIL", "This shows that the two differ (p < 0.001)."),
-        ([0.09, 0.101, 0.11], "UNDECIDED", "neither that the two differ (p = 0.96) nor that they differ by less than"),
+        ([0.09, 0.101, 0.11], "UNDECIDED", "neither that the two differ (p = 0.959) nor that they differ by less than"),
         ([0.1, 0.1, 0.1], "PASS", "This shows that they differ by less than 0.50 points (p < 0.001)."),
     ],
 )
@@ -228,9 +228,9 @@ def test_a_number_that_is_no_error_is_told_plainly_and_may_have_its_own_margin()
     assert verdict["standard_error"] == pytest.approx(1 / 3**0.5)
     assert "Norm: l2 14 (sd 0, n = 3), l1 11 (sd 1, n = 3); l2 is 3 higher, 90 % interval 1.314" in verdict["sentence"]
     assert "%" not in verdict["sentence"].replace("90 %", "")
-    assert "percent" not in verdict["rule"] and "a margin of 0.005." in verdict["rule"]
+    assert "percent" not in verdict["rule"] and "a margin of 0.005 (" in verdict["rule"]
     wide = compare("norm", many, few, "higher", margin=6)
-    assert wide["verdict"] == "FAIL" and wide["margin"] == 6 and "a margin of 6." in wide["rule"]
+    assert wide["verdict"] == "FAIL" and wide["margin"] == 6 and "a margin of 6 (" in wide["rule"]
 
 
 def test_a_metric_may_be_a_function_of_the_run():

@@ -107,20 +107,20 @@ def judge(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
     seeds_needed (None unless tested and UNDECIDED; "more than 1,000" beyond that). What is not tested is UNDECIDED, is
     in no family, and has neither interval nor p.
     """
-    tested = [one for one in comparisons if one.estimate is not None and not one.obstacles]
-    kinds = [one.kind for one in tested]
-    raw = [significance.p_values(one.estimate, one.margin, one.kind) for one in tested if one.estimate is not None]
+    tested = {place: one for place, one in enumerate(comparisons) if one.estimate is not None and not one.obstacles}
+    kinds = [one.kind for one in tested.values()]
+    raw = [significance.p_values(one.estimate, one.margin, one.kind) for one in tested.values() if one.estimate]
     superior, noninferior = significance.adjust(kinds, [p for p, _ in raw], [p for _, p in raw])
     outcomes = significance.decide(kinds, superior, noninferior)
     found = {
-        one.name: {
-            "verdict": str(outcome),
-            "p_superior": {"raw": float(p[0]), "holm": float(p_superior)},
-            "p_noninferior": {"raw": float(p[1]), "holm": float(p_noninferior)},
+        place: {
+            "verdict": str(outcomes[i]),
+            "p_superior": {"raw": float(raw[i][0]), "holm": float(superior[i])},
+            "p_noninferior": {"raw": float(raw[i][1]), "holm": float(noninferior[i])},
         }
-        for one, outcome, p, p_superior, p_noninferior in zip(tested, outcomes, raw, superior, noninferior, strict=True)
+        for i, place in enumerate(tested)
     }
-    return [_verdict(one, found.get(one.name), len(tested)) for one in comparisons]
+    return [_verdict(one, found.get(place), len(tested)) for place, one in enumerate(comparisons)]
 
 
 def _verdict(one: Comparison, found: dict[str, Any] | None, family: int) -> dict[str, Any]:

@@ -7,8 +7,11 @@ from cnn_jax.report.significance import ALPHA, POWER, Kind
 INTERVAL = 100 * (1 - 2 * ALPHA)
 
 TESTS = {
-    "higher": "that d > 0, and that d is below a margin of {margin}",
-    "same": "that d is not 0 (two-sided), and that it is between -{margin} and {margin} (two one-sided tests, TOST)",
+    "higher": "that d > 0 (A is superior), and that d is below a margin of {margin} (A is noninferior)",
+    "same": (
+        "that d is not 0 (superior, two-sided), and that it is between -{margin} and {margin} (noninferior, by two "
+        "one-sided tests, TOST)"
+    ),
 }
 MEANINGS = {
     "higher": (
@@ -98,7 +101,7 @@ def _conclusion(verdict: dict[str, Any], paired: bool) -> list[str]:
 
 
 def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
 
 
 def _title(metric: str) -> str:
