@@ -43,8 +43,8 @@ def verdicts(initial=None, networks=None):
         ("sigmoid", [1e-9, 2e-9, 1e-10], "sigmoid_vanishes", "PASS"),
         ("sigmoid", [0.0, 0.0, 0.0], "sigmoid_vanishes", "PASS"),
         ("sigmoid", [0.02, 0.03, 0.02], "sigmoid_vanishes", "FAIL"),
-        ("sigmoid", [1e-9, 1e-9], "sigmoid_vanishes", "NOT ENOUGH SEEDS"),
-        ("sigmoid", [1e-9, 1e-9, None], "sigmoid_vanishes", "NOT ENOUGH SEEDS"),
+        ("sigmoid", [1e-9, 1e-9], "sigmoid_vanishes", "UNDECIDED"),
+        ("sigmoid", [1e-9, 1e-9, None], "sigmoid_vanishes", "UNDECIDED"),
         ("relu_bn", [30.0, 40.0, 30.0], "relu_bn_does_not_vanish", "PASS"),
         ("relu_bn", [0.05, 0.05, 0.05], "relu_bn_does_not_vanish", "FAIL"),
         ("residual", [0.5, 0.6, 0.5], "residual_does_not_vanish", "PASS"),
@@ -94,15 +94,15 @@ def test_sgd_is_compared_with_the_construction_at_its_own_depth():
     assert verdict["verdict"] == "PASS" and verdict["difference"] == pytest.approx(0.02)
     assert "construction_is_better" not in verdicts(networks=shallow)
     unbuilt = verdicts(networks=trained("plain8") | trained("plain20", train=0.03))["construction_is_better"]
-    assert unbuilt["verdict"] == "NOT ENOUGH SEEDS"
+    assert unbuilt["verdict"] == "UNDECIDED"
 
 
 def test_seeds_and_data_sets_have_to_fit():
     few = verdicts(networks=trained("plain8", seeds=2))["plain_8_dies"]
-    assert few["verdict"] == "NOT ENOUGH SEEDS" and "2 finished seeds; 3 are needed" in few["sentence"]
+    assert few["verdict"] == "UNDECIDED" and "2 finished seeds; 3 are needed" in few["sentence"]
     mixed = trained("plain8") | trained("plain8", dataset="cifar10")
     told = verdicts(networks=mixed)["plain_8_dies"]
-    assert told["verdict"] == "NOT ENOUGH SEEDS" and "cifar10, digits" in told["sentence"]
+    assert told["verdict"] == "UNDECIDED" and "cifar10, digits" in told["sentence"]
 
 
 def test_the_table_has_a_row_a_network():

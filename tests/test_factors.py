@@ -69,8 +69,8 @@ def test_the_page_is_written_with_one_row_a_finished_run(tmp_path):
 def test_the_verdicts_are_of_the_values_named(tmp_path):
     verdicts = {verdict["name"]: verdict for verdict in named(write_study(tmp_path)).verdicts}
     assert {name: verdict["verdict"] for name, verdict in verdicts.items()} == {
-        "overlapping_no_worse": "PASS",
-        "strided_no_worse": "NOT ENOUGH SEEDS",
+        "overlapping_no_worse": "UNDECIDED",  # level, but a deviation of a point could hide half a point
+        "strided_no_worse": "UNDECIDED",
         "max_no_worse_than_mean": "PASS",
     }
     assert verdicts["strided_no_worse"]["sentence"].startswith("The study has no strided convolution.")

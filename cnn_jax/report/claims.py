@@ -1,4 +1,4 @@
-"""Claims about a study, judged on final numbers over seeds: PASS, FAIL or NOT ENOUGH SEEDS, with the numbers."""
+"""Claims about a study, judged on final numbers over seeds: PASS, FAIL or UNDECIDED, with the numbers."""
 
 import math
 import os
@@ -6,26 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_jax.report import significance, wording
 from cnn_jax.report.cells import AXES, dataset, number, reason, seed, state, unplanned
+from cnn_jax.report.significance import Estimate, Kind
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.train.record import Run, write_json
 
 ERRORS = ("train_error", "test_error")
 SEEDS = 3
-SMALLEST = 0.005
-
-COMPARISON = (
-    "A is higher than B when mean(A) - mean(B) > max(2 SE, {smallest:g}), where SE = {error} "
-    "with sample standard deviations over seeds; {least} is the smallest difference that counts. Fewer than "
-    "three seeds on a side, or a missing side, is NOT ENOUGH SEEDS."
-)
-UNPAIRED = "sqrt(sd(A)^2/n(A) + sd(B)^2/n(B))"
-PAIRED = "sd(A - B)/sqrt(n), over runs of the same seed, which drew the same training examples and initial values,"
-FINAL = (
-    " Errors are final ones: training error exact over the training split, test error after the last step, never the "
-    "best on test."
-)
-RULE = COMPARISON.format(error=UNPAIRED, smallest=SMALLEST, least="half a percentage point") + FINAL
+MARGIN = 0.005
 
 # A key of result.json, or what computes a number of a run, whose name is then the metric's.
 Metric = str | Callable[[Run], float]
@@ -38,61 +27,131 @@ class Group(NamedTuple):
     runs: Sequence[Run]
 
 
+class Comparison(NamedTuple):
+    """What is known of a claim before the others of its page are.
+
+    Attributes:
+      claim: what is claimed, a sentence; `name` is its short name, `metric` that of the number compared.
+      kind: see `significance.Kind`; `margin` is the difference from which on A counts as higher than B.
+      paired: whether runs are compared seed by seed.
+      a, b: {"name", "n", "mean", "sd"}, None for what cannot be computed.
+      difference: mean(A) - mean(B), None where there is none.
+      estimate: the difference with its standard error, None where there is no spread; it is tested where there are
+        no `obstacles`, sentences that say why it cannot be.
+      deviations: of the two sides, or of the paired differences.
+      caveats: sentences on runs that are in no mean, and on what else differs.
+    """
+
+    claim: str
+    name: str
+    metric: str
+    kind: Kind
+    margin: float
+    paired: bool
+    a: dict[str, Any]
+    b: dict[str, Any]
+    difference: float | None
+    estimate: Estimate | None
+    deviations: tuple[float, ...]
+    obstacles: list[str]
+    caveats: list[str]
+
+
 def compare(
     name: str,
     text: str,
     metric: Metric,
     a: Group,
     b: Group,
-    higher: bool,
+    kind: Kind,
     *,
     axes: Sequence[str] = AXES,
-    smallest: float = SMALLEST,
+    margin: float = MARGIN,
     obstacle: str = "",
     paired: bool = False,
-) -> dict[str, Any]:
-    """The verdict on the claim `text` that `metric` is higher in group `a` than in `b`, or that it is not (`higher`).
+) -> Comparison:
+    """The evidence on the claim `text` that `metric` is higher in group `a` than in `b`, is not, or is the same.
 
-    Metrics with "error" in their name are fractions, told in percent; others are told as plain numbers. `axes` are the
-    dotted fields in which the groups differ on purpose, any other is told; `smallest` is the smallest difference that
-    counts; `obstacle` says why the caller knows that the two cannot be compared; `paired` groups share what their seeds
-    drew, and are compared seed by seed.
-
-    Returns claim, name, metric, verdict, sentence, rule, a, b, difference, standard_error, threshold. `a` and `b` are
-    {"name", "n", "mean", "sd"}; what cannot be computed is None.
+    `axes` are the dotted fields in which the groups differ on purpose, any other is told; `obstacle` says why the
+    caller knows that the two cannot be compared; `paired` groups share what their seeds drew, and are compared seed by
+    seed.
     """
     sides = [_numbers(group, metric) for group in (a, b)]
-    difference = error = threshold = None
+    obstacles = [obstacle] if obstacle else _obstacles(metric, (a, b), sides)
+    difference = estimate = None
+    deviations: tuple[float, ...] = ()
     if not obstacle and all(side["mean"] is not None for side in sides):
         difference = sides[0]["mean"] - sides[1]["mean"]
-    if not obstacle and all(side["sd"] is not None for side in sides):
-        error = math.sqrt(sum(side["sd"] ** 2 / side["n"] for side in sides))
-    if paired and error is not None:
-        difference, deviation = mean_and_deviation(pairs := _differences(metric, a, b))
-        error = None if deviation is None else deviation / math.sqrt(len(pairs))
+    if paired and not obstacles:
+        pairs = _differences(metric, a, b)
+        difference, deviation = mean_and_deviation(pairs)
         if len(pairs) < SEEDS:
-            obstacle = f"{a.name} and {b.name} have {len(pairs) or 'no'} seeds in common; {SEEDS} are needed."
-    if error is not None:
-        threshold = max(2 * error, smallest)
-    obstacles = [obstacle] if obstacle else _obstacles(metric, (a, b), sides)
-    if obstacles or difference is None or threshold is None:
-        verdict = "NOT ENOUGH SEEDS"
-    else:
-        verdict = "PASS" if _exceeds(difference, threshold) == higher else "FAIL"
-    outcome = _outcome(metric, *sides, difference, threshold)
-    return {
-        "claim": text,
-        "name": name,
-        "metric": metric_name(metric),
-        "verdict": verdict,
-        "sentence": " ".join([*obstacles, *outcome, *_caveats(metric, (a, b), axes)]),
-        "rule": rule(metric, smallest, paired),
-        "a": sides[0],
-        "b": sides[1],
-        "difference": difference,
-        "standard_error": error,
-        "threshold": threshold,
+            obstacles = [f"{a.name} and {b.name} have {len(pairs) or 'no'} seeds in common; {SEEDS} are needed."]
+        if difference is not None and deviation is not None:
+            deviations = (deviation,)
+            estimate = Estimate(difference, deviation / math.sqrt(len(pairs)), len(pairs) - 1)
+    elif not paired and difference is not None and all(side["sd"] is not None for side in sides):
+        deviations = tuple(side["sd"] for side in sides)
+        estimate = significance.welch(*(side[part] for side in sides for part in ("mean", "sd", "n")))
+    return Comparison(
+        *(text, name, metric_name(metric), kind, margin, paired, *sides, difference, estimate, deviations, obstacles),
+        _caveats(metric, (a, b), axes),
+    )
+
+
+def judge(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """The verdicts on all claims of a page, which are the family over which the rates of error are controlled.
+
+    Returns for each claim, name, metric, kind, margin, verdict, sentence, rule, a, b, difference, standard_error,
+    interval (lower, upper), p_superior and p_noninferior ({"raw", "holm"}, see `significance.p_values`), and
+    seeds_needed (None unless tested and UNDECIDED; "more than 1,000" beyond that). What is not tested is UNDECIDED, is
+    in no family, and has neither interval nor p.
+    """
+    tested = {place: one for place, one in enumerate(comparisons) if one.estimate is not None and not one.obstacles}
+    kinds = [one.kind for one in tested.values()]
+    raw = [significance.p_values(one.estimate, one.margin, one.kind) for one in tested.values() if one.estimate]
+    superior, noninferior = significance.adjust(kinds, [p for p, _ in raw], [p for _, p in raw])
+    outcomes = significance.decide(kinds, superior, noninferior)
+    found = {
+        place: {
+            "verdict": str(outcomes[i]),
+            "p_superior": {"raw": float(raw[i][0]), "holm": float(superior[i])},
+            "p_noninferior": {"raw": float(raw[i][1]), "holm": float(noninferior[i])},
+        }
+        for i, place in enumerate(tested)
     }
+    return [_verdict(one, found.get(place), len(tested)) for place, one in enumerate(comparisons)]
+
+
+def _verdict(one: Comparison, found: dict[str, Any] | None, family: int) -> dict[str, Any]:
+    """The comparison with what its family found of it; None where it was not tested."""
+    out = {
+        "claim": one.claim,
+        "name": one.name,
+        "metric": one.metric,
+        "kind": one.kind,
+        "margin": one.margin,
+        "verdict": "UNDECIDED",
+        "sentence": "",
+        "rule": wording.rule(one.metric, one.kind, one.margin, one.paired, family),
+        "a": one.a,
+        "b": one.b,
+        "difference": one.difference,
+        "standard_error": None if one.estimate is None else float(one.estimate.error),
+        "interval": None,
+        "p_superior": None,
+        "p_noninferior": None,
+        "seeds_needed": None,
+    }
+    if found is not None and one.estimate is not None:
+        lower, upper = significance.interval(one.estimate)
+        out |= found | {"interval": [float(lower), float(upper)]}
+        if out["verdict"] == "UNDECIDED":
+            level = significance.ALPHA / family
+            needed = significance.seeds_needed(one.estimate.difference, one.deviations, one.margin, one.kind, level)
+            out["seeds_needed"] = needed or f"more than {significance.MOST_SEEDS:,}"
+    out["sentence"] = " ".join([*one.obstacles, *wording.outcome(out, one.paired), *one.caveats])
+    return out
 
 
 def write(verdicts: Sequence[dict[str, Any]], path: str | os.PathLike) -> None:
@@ -103,27 +162,6 @@ def write(verdicts: Sequence[dict[str, Any]], path: str | os.PathLike) -> None:
 def metric_name(metric: Metric) -> str:
     """`train_error`: the key, or the name of the function."""
     return metric if isinstance(metric, str) else str(getattr(metric, "__name__", metric))
-
-
-def in_percent(metric: str) -> bool:
-    """Whether the metric of that name is a fraction told in percent: an error is."""
-    return "error" in metric
-
-
-def amount(value: float | None, metric: str, unit: str = "") -> str:
-    """A value of the metric in words, with the unit if it is told in percent; "–" where there is none."""
-    if value is None:
-        return "–"
-    return f"{100 * value:.2f}{unit}" if in_percent(metric) else f"{value:.4g}"
-
-
-def rule(metric: Metric, smallest: float = SMALLEST, paired: bool = False) -> str:
-    """How a comparison of the metric is judged, in words."""
-    error = PAIRED if paired else UNPAIRED
-    if not in_percent(metric_name(metric)):
-        return COMPARISON.format(error=error, smallest=smallest, least=f"{smallest:g}")
-    least = "half a percentage point" if smallest == SMALLEST else f"{100 * smallest:g} percentage points"
-    return COMPARISON.format(error=error, smallest=smallest, least=least) + FINAL
 
 
 def _value(run: Run, metric: Metric) -> float:
@@ -146,11 +184,6 @@ def _differences(metric: Metric, a: Group, b: Group) -> list[float]:
     return [difference for difference in pairs if math.isfinite(difference)]
 
 
-def _exceeds(difference: float, threshold: float) -> bool:
-    # Rounded, so that a difference of exactly the threshold does not pass for the last bit of a subtraction.
-    return round(difference, 12) > round(threshold, 12)
-
-
 def _obstacles(metric: Metric, groups: Sequence[Group], sides: Sequence[dict[str, Any]]) -> list[str]:
     """Why the claim cannot be judged, as sentences; nothing where it can."""
     for group in groups:
@@ -170,21 +203,6 @@ def _obstacles(metric: Metric, groups: Sequence[Group], sides: Sequence[dict[str
     return out
 
 
-def _outcome(
-    metric: Metric, a: dict[str, Any], b: dict[str, Any], difference: float | None, threshold: float | None
-) -> list[str]:
-    """The numbers in words, errors in percent and percentage points."""
-    if difference is None:
-        return []
-    name = metric_name(metric)
-    direction = "higher" if difference > 0 else "lower"
-    text = f"{_title(name)}: {a['name']} {_spread(a, name)}, {b['name']} {_spread(b, name)}; {a['name']} is "
-    text += "level with it" if difference == 0 else f"{amount(abs(difference), name, ' points')} {direction}"
-    if threshold is None:
-        return [f"{text}, with no spread to judge it by."]
-    return [f"{text}; more than {amount(threshold, name, ' points')} count as higher."]
-
-
 def _caveats(metric: Metric, groups: Sequence[Group], axes: Sequence[str]) -> list[str]:
     """Runs that are in no mean, and fields that differ between the runs compared."""
     out = []
@@ -201,13 +219,3 @@ def _caveats(metric: Metric, groups: Sequence[Group], axes: Sequence[str]) -> li
             out.append(f"{name} finished without a finite number of {metric_name(metric)}.")
     differing = unplanned([run for _, run in members.values()], axes)
     return [*out, f"The runs compared also differ in {', '.join(differing)}."] if differing else out
-
-
-def _title(metric: str) -> str:
-    words = {"train_error": "Training error"}
-    return words.get(metric, metric.replace("_", " ").capitalize())
-
-
-def _spread(side: dict[str, Any], metric: str) -> str:
-    spread = "" if side["sd"] is None else f"sd {amount(side['sd'], metric)}, "
-    return f"{amount(side['mean'], metric, ' %')} ({spread}n = {side['n']})"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from cnn_jax.report import claims, plots, tables
+from cnn_jax.report import claims, plots, tables, wording
 from cnn_jax.report.cells import AXES, common_headline, compare, dataset, number, reason, seed, state, unplanned
 from cnn_jax.train.record import Run, write_atomically
 from cnn_jax.train.task import Headline
@@ -115,11 +115,13 @@ def _warnings(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
 
 def _verdict(verdict: dict[str, Any]) -> dict[str, Any]:
     """The verdict with what the page adds: the colour of its badge and its numbers as text."""
-    percent = claims.in_percent(verdict["metric"])
-    named = (("difference", "difference"), ("SE", "standard_error"), ("threshold", "threshold"))
-    numbers = [(name, claims.amount(verdict[key], verdict["metric"])) for name, key in named]
+    percent = wording.in_percent(verdict["metric"])
+    named = (("difference", "difference"), ("SE", "standard_error"), ("margin", "margin"))
+    numbers = [(name, wording.amount(verdict[key], verdict["metric"])) for name, key in named]
     badge = {"PASS": "pass", "FAIL": "fail"}.get(verdict["verdict"], "open")
-    return verdict | {"badge": badge, "numbers": numbers, "unit": " percentage points" if percent else ""}
+    tests = [(name, verdict[f"p_{name}"]) for name in ("superior", "noninferior") if verdict[f"p_{name}"] is not None]
+    unit = " percentage points" if percent else ""
+    return verdict | {"badge": badge, "numbers": numbers, "unit": unit, "tests": tests}
 
 
 def _run(cell: str, run: Run, headline: Headline) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cnn_jax.report import page, tables
+from cnn_jax.report import claims, page, tables
 from cnn_jax.report.cells import cell, common_headline, dataset, group, label
-from cnn_jax.report.claims import Group, compare
+from cnn_jax.report.claims import Comparison, Group, compare
+from cnn_jax.report.significance import Kind
 from cnn_jax.studies.degradation import figures
 from cnn_jax.train.record import Run, read_runs
 from cnn_jax.train.task import ERROR, Headline
@@ -21,14 +22,14 @@ class Side(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """`higher`: the claim holds when the error of `a` is higher than that of `b`; otherwise when it is not."""
+    """What is claimed of the error of `a` beside that of `b`, see `significance.Kind`."""
 
     name: str
     text: str
     metric: str
     a: Side
     b: Side
-    higher: bool
+    kind: Kind
 
 
 DEGRADATION = (
@@ -38,7 +39,7 @@ DEGRADATION = (
         "train_error",
         Side("plain", "plain", "deepest"),
         Side("plain", "plain", "shallowest"),
-        True,
+        "higher",
     ),
     Claim(
         "residual_does_not",
@@ -46,7 +47,7 @@ DEGRADATION = (
         "train_error",
         Side("residual", "residual", "deepest"),
         Side("residual", "residual", "shallowest"),
-        False,
+        "no_higher",
     ),
     Claim(
         "residual_beats_its_twin",
@@ -54,7 +55,7 @@ DEGRADATION = (
         "test_error",
         Side("plain", "residual", "deepest"),
         Side("residual", "residual", "deepest"),
-        True,
+        "higher",
     ),
 )
 
@@ -116,27 +117,28 @@ def _summary(runs: Sequence[Run], headline: Headline) -> list[list[str]]:
     return out
 
 
-def judge(runs: Sequence[Run], claims: Sequence[Claim] = DEGRADATION) -> list[dict[str, Any]]:
-    """One dict a claim, as of `claims.compare`, but with {"kind", "depth", "n", "mean", "sd"} as `a` and `b`.
+def judge(runs: Sequence[Run], claimed: Sequence[Claim] = DEGRADATION) -> list[dict[str, Any]]:
+    """One dict a claim, as of `claims.judge`, but with {"kind", "depth", "n", "mean", "sd"} as `a` and `b`.
 
     The deepest and the shallowest are looked for among all runs, so that a depth whose runs all failed is not passed
     over.
     """
-    return [_judge(runs, claim) for claim in claims]
+    sides = [[(side.kind, _depth(runs, side)) for side in (claim.a, claim.b)] for claim in claimed]
+    verdicts = claims.judge([_compare(runs, claim, *cells) for claim, cells in zip(claimed, sides, strict=True)])
+    for verdict, cells in zip(verdicts, sides, strict=True):
+        for side, (kind, depth) in zip(("a", "b"), cells, strict=True):
+            verdict[side] = {"kind": kind, "depth": depth} | {key: verdict[side][key] for key in ("n", "mean", "sd")}
+    return verdicts
 
 
-def _judge(runs: Sequence[Run], claim: Claim) -> dict[str, Any]:
-    cells = [(side.kind, _depth(runs, side)) for side in (claim.a, claim.b)]
-    a, b = (_group(runs, *key, claim.a.depth_of) for key in cells)
-    kind, depth = cells[0]
-    obstacle = ""
-    if cells[0] == cells[1] and depth is not None:
-        obstacle = f"The study has one depth of {kind} nets only ({depth})."
-    verdict = compare(claim.name, claim.text, claim.metric, a, b, claim.higher, obstacle=obstacle)
-    for side, (kind, depth) in zip(("a", "b"), cells, strict=True):
-        numbers = {key: verdict[side][key] for key in ("n", "mean", "sd")}
-        verdict[side] = {"kind": kind, "depth": depth} | numbers
-    return verdict
+def _compare(
+    runs: Sequence[Run], claim: Claim, first: tuple[str, int | None], second: tuple[str, int | None]
+) -> Comparison:
+    a, b = (_group(runs, *key, claim.a.depth_of) for key in (first, second))
+    kind, depth = first
+    alone = first == second and depth is not None
+    obstacle = f"The study has one depth of {kind} nets only ({depth})." if alone else ""
+    return compare(claim.name, claim.text, claim.metric, a, b, claim.kind, obstacle=obstacle)
 
 
 def _group(runs: Sequence[Run], kind: str, depth: int | None, depth_of: str) -> Group:

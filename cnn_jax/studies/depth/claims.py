@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import Any
 
+from cnn_jax.report import claims
 from cnn_jax.report.cells import label
-from cnn_jax.report.claims import Group, compare
+from cnn_jax.report.claims import Comparison, Group, compare
+from cnn_jax.report.significance import Kind
 from cnn_jax.studies.depth.nets import Net, cells, having
 
 FIRST = "log10 of the first layer's gradient norm"
@@ -32,13 +34,12 @@ def at(networks: Sequence[Net], kind: str, extreme: Callable[..., int]) -> tuple
 
 
 def judge(initial: Sequence[Net], trained: Sequence[Net]) -> list[dict[str, Any]]:
-    """One verdict a claim of which there is something to judge, see `claims.compare`."""
-    return [*_gradients(initial), *_responses(having(trained, "deviations")), *_lesions(having(trained, "lesions"))] + (
-        _construction(trained)
-    )
+    """One verdict a claim of which there is something to judge, see `claims.judge`."""
+    responding, lesioned = having(trained, "deviations"), having(trained, "lesions")
+    return claims.judge([*_gradients(initial), *_responses(responding), *_lesions(lesioned), *_construction(trained)])
 
 
-def _gradients(initial: Sequence[Net]) -> list[dict[str, Any]]:
+def _gradients(initial: Sequence[Net]) -> list[Comparison]:
     def first(net: Net) -> float | None:
         norm = next(iter(net.found["gradient_norms"].values()))
         return None if norm is None else math.log10(max(SMALLEST_NORM, norm))
@@ -46,23 +47,23 @@ def _gradients(initial: Sequence[Net]) -> list[dict[str, Any]]:
     def less(value: float | None, decades: int) -> float | None:
         return None if value is None else value - decades
 
-    claims = (
-        ("sigmoid", 2, True, "a hundredth", "less than"),
-        ("relu_bn", 1, False, "a tenth", "no less than"),
-        ("residual", 1, False, "a tenth", "no less than"),
+    claimed: tuple[tuple[str, int, Kind, str, str], ...] = (
+        ("sigmoid", 2, "higher", "a hundredth", "less than"),
+        ("relu_bn", 1, "no_higher", "a tenth", "no less than"),
+        ("residual", 1, "no_higher", "a tenth", "no less than"),
     )
-    verdicts = []
-    for kind, decades, higher, part, text in claims:
+    out = []
+    for kind, decades, sense, part, text in claimed:
         (shallow, a), (deep, b) = at(initial, kind, min), at(initial, kind, max)
         if a:
             bound = group(f"{part} of {shallow}", FIRST, a, lambda net, decades=decades: less(first(net), decades))
             claim = f"before training the first layer of {deep} has {text} {part} of the gradient of {shallow}'s"
-            name = f"{kind}_{'vanishes' if higher else 'does_not_vanish'}"
-            verdicts.append(compare(name, claim, FIRST, bound, group(deep, FIRST, b, first), higher))
-    return verdicts
+            name = f"{kind}_{'vanishes' if sense == 'higher' else 'does_not_vanish'}"
+            out.append(compare(name, claim, FIRST, bound, group(deep, FIRST, b, first), sense))
+    return out
 
 
-def _responses(trained: Sequence[Net]) -> list[dict[str, Any]]:
+def _responses(trained: Sequence[Net]) -> list[Comparison]:
     def mean(net: Net) -> float:
         return fmean(net.found["deviations"].values())
 
@@ -70,18 +71,18 @@ def _responses(trained: Sequence[Net]) -> list[dict[str, Any]]:
     twins = [net for net in trained if net.kind == "plain" and many and net.depth == many[0].depth]
     plain = group(label("plain", many[0].depth if many else None), RESPONSE, twins, mean)
     residual = group(deep, RESPONSE, many, mean)
-    verdicts = []
+    out = []
     if many and twins:
         text = "the deepest residual net responds less than its plain twin"
-        verdicts.append(compare("residual_responds_less", text, RESPONSE, plain, residual, True))
+        out.append(compare("residual_responds_less", text, RESPONSE, plain, residual, "higher"))
     if shallow != deep:
         text = "the deepest residual net responds less than the shallowest"
         small = group(shallow, RESPONSE, few, mean)
-        verdicts.append(compare("deeper_responds_less", text, RESPONSE, small, residual, True))
-    return verdicts
+        out.append(compare("deeper_responds_less", text, RESPONSE, small, residual, "higher"))
+    return out
 
 
-def _lesions(trained: Sequence[Net]) -> list[dict[str, Any]]:
+def _lesions(trained: Sequence[Net]) -> list[Comparison]:
     def without(net: Net) -> float:
         return median(net.found["lesions"]["error"])
 
@@ -91,22 +92,22 @@ def _lesions(trained: Sequence[Net]) -> list[dict[str, Any]]:
     def half_way(net: Net) -> float:
         return (net.found["lesions"]["intact"] + net.found["lesions"]["chance"]) / 2
 
-    verdicts = []
+    out = []  # both sides are of the same networks, hence the pairs
     for (kind, depth), members in cells(trained).items():
         name = label(kind, depth)
         a = group(f"{name} without its median block", ERROR, members, without)
         if kind == "residual":
             text = f"without its median block {name} errs at most five points more"
             b = group(f"{name} with five points more", ERROR, members, five_more)
-            verdicts.append(compare(f"residual_{depth}_survives", text, ERROR, a, b, False))
+            out.append(compare(f"residual_{depth}_survives", text, ERROR, a, b, "no_higher", paired=True))
         elif kind == "plain":
             text = f"without its median block {name} is nearer to guessing than to what it was"
             b = group("half way to guessing", ERROR, members, half_way)
-            verdicts.append(compare(f"plain_{depth}_dies", text, ERROR, a, b, True))
-    return verdicts
+            out.append(compare(f"plain_{depth}_dies", text, ERROR, a, b, "higher", paired=True))
+    return out
 
 
-def _construction(trained: Sequence[Net]) -> list[dict[str, Any]]:
+def _construction(trained: Sequence[Net]) -> list[Comparison]:
     (shallow, few), (deep, many) = at(trained, "plain", min), at(trained, "plain", max)
     if shallow == deep:
         return []
@@ -118,4 +119,4 @@ def _construction(trained: Sequence[Net]) -> list[dict[str, Any]]:
     a = group(deep, TRAINING, many, lambda net: net.found["train_error"])
     b = group(f"{shallow} and identities", TRAINING, few, built)
     text = "the deepest plain net that SGD found has higher training error than the shallowest with identities added"
-    return [compare("construction_is_better", text, TRAINING, a, b, True)]
+    return [compare("construction_is_better", text, TRAINING, a, b, "higher")]

@@ -5,9 +5,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn_jax.report import page, plots
+from cnn_jax.report import claims, page, plots
 from cnn_jax.report.cells import common_headline, flatten, number, seed
 from cnn_jax.report.claims import Group, compare
+from cnn_jax.report.significance import Kind
 from cnn_jax.report.tables import headers, mean_text, metrics, spread
 from cnn_jax.studies.factors import figures as factor_figures
 from cnn_jax.train.record import Run, read_runs
@@ -15,14 +16,14 @@ from cnn_jax.train.task import Headline
 
 
 class Claim(NamedTuple):
-    """`higher`: the claim holds when the metric of value `a` is higher than that of `b`; otherwise when it is not."""
+    """What is claimed of the metric of value `a` beside that of `b`, see `significance.Kind`."""
 
     name: str
     text: str
     metric: str
     a: str
     b: str
-    higher: bool
+    kind: Kind
 
 
 class Factor(NamedTuple):
@@ -41,12 +42,12 @@ NORMALIZATION = Factor(
         Claim(
             "lrn_contributes_little",
             "without normalisation test error is no higher than with LRN, whose contribution is minimal",
-            *("test_error", "none", "lrn", False),
+            *("test_error", "none", "lrn", "no_higher"),
         ),
         Claim(
             "batch_norm_trains_better",
             "without normalisation the final training error is higher than with batch norm",
-            *("train_error", "none", "bn", True),
+            *("train_error", "none", "bn", "higher"),
         ),
     ),
     {"none": "no normalisation", "lrn": "LRN", "bn": "batch norm"},
@@ -59,17 +60,17 @@ POOLING = Factor(
         Claim(
             "overlapping_no_worse",
             "overlapping max pooling has no higher test error than max pooling that does not overlap",
-            *("test_error", "overlapping", "max", False),
+            *("test_error", "overlapping", "max", "no_higher"),
         ),
         Claim(
             "strided_no_worse",
             "a strided convolution in the place of each max pooling has no higher test error",
-            *("test_error", "strided", "max", False),
+            *("test_error", "strided", "max", "no_higher"),
         ),
         Claim(
             "max_no_worse_than_mean",
             "max pooling has no higher test error than mean pooling",
-            *("test_error", "max", "mean", False),
+            *("test_error", "max", "mean", "no_higher"),
         ),
     ),
     {
@@ -88,12 +89,12 @@ ACTIVATION = Factor(
         Claim(
             "relu_trains_better_than_sigmoid",
             "after as many steps training error is higher with the sigmoid than with ReLU",
-            *("train_error", "sigmoid", "relu", True),
+            *("train_error", "sigmoid", "relu", "higher"),
         ),
         Claim(
             "relu_trains_better_than_tanh",
             "after as many steps training error is higher with tanh than with ReLU",
-            *("train_error", "tanh", "relu", True),
+            *("train_error", "tanh", "relu", "higher"),
         ),
     ),
     {"sigmoid": "sigmoid", "tanh": "tanh", "scaled_tanh": "scaled tanh", "relu": "ReLU"},
@@ -106,17 +107,17 @@ PADDING = Factor(
         Claim(
             "valid_is_worse",
             "without padding test error is higher than with zero padding",
-            *("test_error", "valid", "zero", True),
+            *("test_error", "valid", "zero", "higher"),
         ),
         Claim(
             "symmetric_no_worse",
             "symmetric padding has no higher test error than zero padding",
-            *("test_error", "symmetric", "zero", False),
+            *("test_error", "symmetric", "zero", "no_higher"),
         ),
         Claim(
             "circular_no_worse",
             "circular padding has no higher test error than zero padding",
-            *("test_error", "circular", "zero", False),
+            *("test_error", "circular", "zero", "no_higher"),
         ),
     ),
     {
@@ -214,7 +215,7 @@ def summary(named: Mapping[str, Sequence[Run]], headline: Headline) -> list[list
 
 
 def judge(groups: Mapping[tuple[str, str], Sequence[Run]], factor: Factor) -> list[dict[str, Any]]:
-    """The verdicts on the factor's claims, as of `claims.compare`; of several networks on each."""
+    """The verdicts on the factor's claims, as of `claims.judge`; of several networks on each."""
     models = list(dict.fromkeys(model for model, _ in groups))
     out = []
     for model in models:
@@ -223,5 +224,5 @@ def judge(groups: Mapping[tuple[str, str], Sequence[Run]], factor: Factor) -> li
             several = len(models) > 1
             label = f"{claim.name}_{model}" if several else claim.name
             text = f"{model}: {claim.text}" if several else claim.text
-            out.append(compare(label, text, claim.metric, a, b, claim.higher, axes=(factor.field,)))
-    return out
+            out.append(compare(label, text, claim.metric, a, b, claim.kind, axes=(factor.field,)))
+    return claims.judge(out)

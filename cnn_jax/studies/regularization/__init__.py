@@ -6,10 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cnn_jax.report import page
+from cnn_jax.report import claims, page
 from cnn_jax.report.cells import number, seed
-from cnn_jax.report.claims import Group, compare
+from cnn_jax.report.claims import Comparison, Group, compare
 from cnn_jax.report.page import Study, Table
+from cnn_jax.report.significance import Kind
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.studies.regularization import figures
 from cnn_jax.studies.regularization.cells import Cell, amount, cells, choose, counts_of, measured, metric_values
@@ -142,30 +143,31 @@ def verdicts(study: Sequence[Cell]) -> list[dict[str, Any]]:
     out = []
     for count in counts_of(study):
         here = [cell for cell in study if cell.examples == count]
-        same, best = partial(_claim, here, small_weights), partial(_claim, choose(here), "test_error")
-        noisy = partial(_claim, choose(here), error_under_noise)
+        same, best = partial(_compare, here, small_weights), partial(_compare, choose(here), "test_error")
+        noisy = partial(_compare, choose(here), error_under_noise)
         penalties = ("l1", "l2", "elastic_net")
-        out += same("l1_is_sparser_than_l2", "L1 leaves more weights below 0.001 than L2", "l1", "l2", True, penalties)
+        text = "L1 leaves more weights below 0.001 than L2"
+        out += same("l1_is_sparser_than_l2", text, "l1", "l2", "higher", penalties)
         text = "the elastic net leaves no more weights below 0.001 than L1"
-        out += same("elastic_net_is_no_sparser_than_l1", text, "elastic_net", "l1", False, penalties)
+        out += same("elastic_net_is_no_sparser_than_l1", text, "elastic_net", "l1", "no_higher", penalties)
         text = "L2 leaves no more weights below 0.001 than the elastic net"
-        out += same("l2_is_no_sparser_than_elastic_net", text, "l2", "elastic_net", False, penalties)
+        out += same("l2_is_no_sparser_than_elastic_net", text, "l2", "elastic_net", "no_higher", penalties)
         text = "the proximal map makes more weights exactly zero than the loss term"
-        zeros = partial(_claim, here, zero_weights)
-        out += zeros("proximal_makes_zeros", text, "l1_proximal", "l1", True, ("l1", "l1_proximal"))
+        zeros = partial(_compare, here, zero_weights)
+        out += zeros("proximal_makes_zeros", text, "l1_proximal", "l1", "higher", ("l1", "l1_proximal"))
         if count == counts_of(study)[0]:
-            out += best("l1_is_better_than_none", "L1 has lower test error than no regulariser", "none", "l1", True)
-            out += best("l2_is_better_than_none", "L2 has lower test error than no regulariser", "none", "l2", True)
+            out += best("l1_is_better_than_none", "L1 has lower test error than no regulariser", "none", "l1", "higher")
+            out += best("l2_is_better_than_none", "L2 has lower test error than no regulariser", "none", "l2", "higher")
         text = f"under noise of {NOISE} on its inputs L1 has lower test error than no regulariser"
-        out += noisy("l1_withstands_noise", text, "none", "l1", True)
-        out += best("l2_is_as_good_as_l1", "L2 has no higher test error than L1", "l2", "l1", False)
-    return out
+        out += noisy("l1_withstands_noise", text, "none", "l1", "higher")
+        out += best("l2_is_as_good_as_l1", "L2 has no higher test error than L1", "l2", "l1", "no_higher")
+    return claims.judge(out)
 
 
-def _claim(
-    here: Sequence[Cell], metric: Any, name: str, text: str, a: str, b: str, higher: bool, alike: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """The verdict on: the metric of method `a` is higher than that of `b`, or is not; none where one was not tried.
+def _compare(
+    here: Sequence[Cell], metric: Any, name: str, text: str, a: str, b: str, kind: Kind, alike: Sequence[str] = ()
+) -> list[Comparison]:
+    """The metric of method `a` beside that of `b`; nothing where one was not tried.
 
     The methods `alike` are taken at the largest strength that those of them that were tried have in common.
     """
@@ -179,4 +181,4 @@ def _claim(
     count = here[0].examples
     said = f"{text}, with {max(map(amount, here)):,} training examples"
     name = f"{name}_{count or 'all'}"
-    return [compare(name, said, metric, sides[a], sides[b], higher, axes=AXES, paired=True)]
+    return [compare(name, said, metric, sides[a], sides[b], kind, axes=AXES, paired=True)]

@@ -1,0 +1,114 @@
+"""Verdicts in words: their numbers in the metric's unit, what follows from them, and the rule they are judged under."""
+
+from typing import Any
+
+from cnn_jax.report.significance import ALPHA, POWER, Kind
+
+INTERVAL = 100 * (1 - 2 * ALPHA)
+
+TESTS = {
+    "higher": "that d > 0 (A is superior), and that d is below a margin of {margin} (A is noninferior)",
+    "same": (
+        "that d is not 0 (superior, two-sided), and that it is between -{margin} and {margin} (noninferior, by two "
+        "one-sided tests, TOST)"
+    ),
+}
+MEANINGS = {
+    "higher": (
+        "A claim that A is higher passes where d > 0 is shown, and fails where d < margin is shown; where both are, A "
+        "is negligibly higher, and it fails. A claim that A is no higher is the mirror: it passes where d < margin is "
+        "shown, and fails where only d > 0 is."
+    ),
+    "same": (
+        "A claim that A and B are the same passes where d is shown to be within the margin, and fails where it is only "
+        "shown not to be 0."
+    ),
+}
+RULE = (
+    "A claim is about d = mean(A) - mean(B), means over seeds. Two things are tested, each by {test}: {tests}. "
+    "{meaning} Anything else is UNDECIDED, as is what cannot be tested: fewer than three seeds on a side, or a missing "
+    "side. The level is {alpha:g} % over the page's {family}, by Holm's method, which the p in sentences are adjusted "
+    "by: the tests that could make a claim pass are one family, those that could make it fail another, so that one "
+    "wrong pass or more has a probability of at most {alpha:g} %, and one wrong fail or more too. Numbers that do not "
+    "vary over seeds are compared as they are. The seeds that an undecided claim would take are those with which a "
+    "test has a power of {power:g} %, were the difference and the deviations as observed. Intervals are of "
+    "{interval:g} %, not adjusted for the number of claims."
+)
+WELCH = "Welch's t test (of three seeds that deviate very unequally its level holds to about one point)"
+PAIRED = "the paired t test, over runs of the same seed, which drew the same training examples and initial values"
+FINAL = (
+    " Errors are final ones: training error exact over the training split, test error after the last step, never the "
+    "best on test."
+)
+
+
+def in_percent(metric: str) -> bool:
+    """Whether the metric of that name is a fraction told in percent: an error is."""
+    return "error" in metric
+
+
+def amount(value: float | None, metric: str, unit: str = "") -> str:
+    """A value of the metric in words, with the unit if it is told in percent; "–" where there is none."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.2f}{unit}" if in_percent(metric) else f"{value:.4g}"
+
+
+def rule(metric: str, kind: Kind, margin: float, paired: bool, family: int) -> str:
+    """How a comparison of the metric is judged on a page with so many claims that can be tested."""
+    form = "same" if kind == "same" else "higher"
+    least = f"{100 * margin:g} percentage points" if in_percent(metric) else f"{margin:g}"
+    text = RULE.format(
+        test=PAIRED if paired else WELCH,
+        tests=TESTS[form].format(margin=least),
+        meaning=MEANINGS[form],
+        family="one testable claim" if family == 1 else f"{family} testable claims",
+        alpha=100 * ALPHA,
+        power=100 * POWER,
+        interval=INTERVAL,
+    )
+    return text + FINAL if in_percent(metric) else text
+
+
+def outcome(verdict: dict[str, Any], paired: bool) -> list[str]:
+    """The numbers of a verdict in words and what follows from them, errors in percent and percentage points."""
+    difference, metric = verdict["difference"], verdict["metric"]
+    if difference is None:
+        return []
+    a, b = verdict["a"], verdict["b"]
+    text = f"{_title(metric)}: {a['name']} {_spread(a, metric)}, {b['name']} {_spread(b, metric)}; {a['name']} is "
+    direction = "higher" if difference > 0 else "lower"
+    text += "level with it" if difference == 0 else f"{amount(abs(difference), metric, ' points')} {direction}"
+    if verdict["interval"] is None:
+        return [f"{text}."]
+    lower, upper = (amount(bound, metric) for bound in verdict["interval"])
+    return [f"{text}, {INTERVAL:g} % interval {lower} to {upper}.", *_conclusion(verdict, paired)]
+
+
+def _conclusion(verdict: dict[str, Any], paired: bool) -> list[str]:
+    a, margin = verdict["a"]["name"], amount(verdict["margin"], verdict["metric"], " points")
+    superior, noninferior = verdict["p_superior"]["holm"], verdict["p_noninferior"]["holm"]
+    far = f"that {a} is higher"
+    near = f"that it is {'' if superior <= ALPHA else 'lower or '}less than {margin} higher"
+    if verdict["kind"] == "same":
+        far, near = "that the two differ", f"that they differ by less than {margin}"
+    if verdict["verdict"] != "UNDECIDED":
+        shown = [f"{what} ({_p(p)})" for what, p in ((far, superior), (near, noninferior)) if p <= ALPHA]
+        return [f"This shows {', and '.join(shown)}."]
+    seeds = verdict["seeds_needed"]
+    needed = f"{seeds if isinstance(seeds, str) else f'about {seeds}'} seeds{'' if paired else ' a side'}"
+    return [f"This shows neither {far} ({_p(superior)}) nor {near} ({_p(noninferior)}); it would take {needed}."]
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
+
+
+def _title(metric: str) -> str:
+    words = {"train_error": "Training error"}
+    return words.get(metric, metric.replace("_", " ").capitalize())
+
+
+def _spread(side: dict[str, Any], metric: str) -> str:
+    spread = "" if side["sd"] is None else f"sd {amount(side['sd'], metric)}, "
+    return f"{amount(side['mean'], metric, ' %')} ({spread}n = {side['n']})"
