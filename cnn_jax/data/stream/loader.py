@@ -15,7 +15,7 @@ import numpy as np
 
 from cnn_jax.data.batches import epoch_order
 from cnn_jax.data.dataset import DataError
-from cnn_jax.data.sources.folder import Encoded
+from cnn_jax.data.stream.encoded import Encoded
 from cnn_jax.data.stream.pictures import Augmentation, for_training
 
 AHEAD = 4  # batches that threads decode before they are asked for
@@ -45,10 +45,9 @@ class TrainingExamples(NamedTuple):
         epoch, place = divmod(step * self.batch_size + slot, len(self.split))
         index = int(epoch_order(len(self.split), self.seed, epoch)[place])
         draw = np.random.default_rng([self.seed, epoch, index])
-        data, label = self.split.read(index)
-        image, color = for_training(data, self.split.name(index), self.augmentation, draw)
-        colored = {"color": color} if self.augmentation.pca else {}
-        return {"image": image, "label": np.int32(label)} | colored
+        example = self.split.read(index)
+        image, color = for_training(example["image"], self.split.name(index), self.augmentation, draw)
+        return example | {"image": image} | ({"color": color} if self.augmentation.pca else {})
 
 
 class EvaluationExamples(NamedTuple):
@@ -66,9 +65,9 @@ class EvaluationExamples(NamedTuple):
         each = self.batch_size // self.share[1]
         index = position // each * self.batch_size + self.share[0] * each + position % each
         real = index < len(self.split)
-        data, label = self.split.read(index if real else 0)
-        image = self.shown(data, self.split.name(index if real else 0))
-        return {"image": image, "label": np.int32(label), "mask": np.bool_(real)}
+        example = self.split.read(index if real else 0)
+        image = self.shown(example["image"], self.split.name(index if real else 0))
+        return example | {"image": image, "mask": np.bool_(real)}
 
 
 class Source(grain.sources.RandomAccessDataSource[Any]):
