@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 IMAGE_AND_LABEL = ("image", "label")
+VOID = 255
+"""In a label map: no class."""
 ON_HOST = ("captions",)
 """Kinds of fields that no device holds."""
 

@@ -13,7 +13,7 @@ import optax
 from cnn_jax import initial, models
 from cnn_jax.config import Config, ConfigError, Data, Loss, Model
 from cnn_jax.data import Dataset
-from cnn_jax.data.augment import average_pool, on_canvas, pixel_mean, random_crop, random_flip, standardize
+from cnn_jax.data.augment import average_pool, on_canvas, pixel_mean, random_crop_and_flip, standardize
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
@@ -104,10 +104,9 @@ def _make_task(
         image = images(batch["image"])
         if "color" in batch:
             image = image + (batch["color"] / std)[:, None, None, :]
-        if data.pad and not data.crop:
-            image = random_crop(batch["key"], image, data.pad)
-        if data.flip and not data.crop:
-            image = random_flip(batch["key"], image)
+        if not data.crop:
+            moved = random_crop_and_flip({"image": image}, {"image": "image"}, batch["key"], data.pad, data.flip)
+            image = moved["image"]
         (logits, endpoints), model_state = model.apply(
             variables | {"batch": {"slot": batch["slot"]}},
             image,
