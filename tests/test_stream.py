@@ -140,7 +140,9 @@ def test_half_are_mirrored_and_colours_shift_along_the_components():
     file = io.BytesIO()
     Image.fromarray(np.tile(np.arange(24, dtype=np.uint8)[:, None], (24, 1, 3))).save(file, "png")
     shown = Augmentation(24, (24,), pca=0.1)
-    drawn = [for_training(file.getvalue(), "", shown, np.random.default_rng([0, 0, index])) for index in range(2000)]
+    example, kinds = {"image": file.getvalue()}, {"image": "image"}
+    examples = [for_training(example, kinds, "", shown, np.random.default_rng([0, 0, index])) for index in range(2000)]
+    drawn = [(one["image"], one["color"]) for one in examples]
     mirrored = np.mean([image[0, 0, 0] > image[0, -1, 0] for image, _ in drawn])
     assert abs(mirrored - 0.5) < 0.05
     assert {image[0].tobytes() for image, _ in drawn} == {drawn[0][0][0].tobytes(), drawn[0][0][0, ::-1].tobytes()}

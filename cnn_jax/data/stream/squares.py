@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.stream.encoded import Encoded
-from cnn_jax.data.stream.views import Middle
+from cnn_jax.data.stream.views import Middle, show
 
 
 def in_memory(dataset: Dataset, short_side: int, splits: Iterable[str], count: int | None = None) -> Dataset:
@@ -21,12 +21,8 @@ def in_memory(dataset: Dataset, short_side: int, splits: Iterable[str], count: i
 
 
 def squares(images: Encoded, short_side: int, count: int | None) -> dict[str, np.ndarray]:
-    """`image` uint8 (N, S, S, 3) and the labels, int32 (N,)."""
-
-    def read(index: int) -> dict[str, np.ndarray]:
-        example = images.read(index)
-        return example | {"image": Middle(short_side, short_side)(example["image"], images.name(index))}
-
+    """The fields, see `dataset.Field`: `image` uint8 (N, S, S, 3)."""
+    view = Middle(short_side, short_side)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        examples = list(pool.map(read, range(len(images))[:count]))
+        examples = list(pool.map(lambda index: show(view, images, index), range(len(images))[:count]))
     return {field: np.stack([example[field] for example in examples]) for field in images.kinds}
