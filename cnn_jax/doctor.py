@@ -15,9 +15,8 @@ from packaging.requirements import Requirement
 
 import cnn_jax
 from cnn_jax import data
-from cnn_jax.data import DATASETS
-from cnn_jax.data.sources import folder as encoded
-from cnn_jax.data.sources import tfds
+from cnn_jax.data.sources import folder as image_folder
+from cnn_jax.data.sources import records, tfds
 from cnn_jax.layers import native
 from cnn_jax.train import manifest
 
@@ -165,8 +164,8 @@ def is_truncated(program: Path) -> bool:
 def check_datasets(folder: str) -> Iterator[Finding]:
     """Those that are in the data folder, and how to have the public ones that are not."""
     present = sorted(path.name for path in Path(folder).glob("*") if path.is_dir()) if Path(folder).is_dir() else []
-    for name in dict.fromkeys([*DATASETS, *PUBLIC, *(name for name in present if not name.startswith("."))]):
-        if encoded.find(name, folder):
+    for name in dict.fromkeys([*tfds.OWN, *PUBLIC, *(name for name in present if not name.startswith("."))]):
+        if image_folder.has(name, folder):
             yield check_image_folder(name, folder)
             continue
         try:
@@ -177,7 +176,7 @@ def check_datasets(folder: str) -> Iterator[Finding]:
             continue  # else a folder of something else
         if tfds.is_prepared(builder):
             yield check_prepared_dataset(name, builder)
-        elif name in DATASETS:
+        elif name in tfds.OWN:
             yield Finding(OK, name, "comes with the packages, prepared on first use")
         else:
             yield Finding(MISSING, name, installation_advice(name, folder))
@@ -186,10 +185,10 @@ def check_datasets(folder: str) -> Iterator[Finding]:
 def check_prepared_dataset(name: str, builder: Any) -> Finding:
     """A set of TFDS's, with the records that each of its files holds counted."""
     try:
-        tfds.require_array_record(builder)
+        records.require_array_record(builder)
         for info in builder.info.splits.values():
             for path, expected in zip(map(str, info.filepaths), info.shard_lengths, strict=True):
-                tfds.require_whole(path, expected, builder)
+                records.require_whole(path, expected, builder)
     except data.DataError as error:
         return Finding(BROKEN, name, str(error))
     sizes = ", ".join(f"{split} {info.num_examples:,}" for split, info in builder.info.splits.items())

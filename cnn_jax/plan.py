@@ -110,7 +110,7 @@ def bytes_each(dataset: Dataset) -> float:
     if isinstance(images, known.Absent):
         return images.bytes_each
     some = range(0, len(images), max(1, len(images) // SAMPLE))
-    return sum(len(images.read(index)[0]) for index in some) / len(some)
+    return sum(len(images.read(index)["image"]) for index in some) / len(some)
 
 
 def kept_bytes(task: Task, variables: Any, config: Config, dataset: Dataset, examples: int) -> int:

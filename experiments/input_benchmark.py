@@ -9,6 +9,7 @@ Here: experiments/results/input_benchmark.
 
 import shlex
 import sys
+from pathlib import Path
 
 from absl import flags
 
@@ -16,7 +17,7 @@ from cnn_jax.benchmark import input as loading
 from cnn_jax.benchmark.turns import InputWorkload, require_peer
 from cnn_jax.config import ConfigError
 from cnn_jax.data import load
-from cnn_jax.data.sources import folder as encoded
+from cnn_jax.data.sources import folder as image_folder
 from cnn_jax.data.sources import tfds
 from cnn_jax.train.record import require_writable
 from experiments.flags import launcher
@@ -40,15 +41,15 @@ flags.DEFINE_string("workdir", "runs/input_benchmark", "Where the table goes.")
 
 def main() -> None:
     require_peer(FLAGS.peer, "input_benchmark", ("torch", "torchvision"))
-    folder = encoded.find(FLAGS.dataset, tfds.data_folder(FLAGS.data_dir))
-    if folder is None or not set(FLAGS.pixels) <= {"uint8", "normalized"}:
+    folder = Path(tfds.data_folder(FLAGS.data_dir), FLAGS.dataset)
+    if not image_folder.has(folder.name, str(folder.parent)) or not set(FLAGS.pixels) <= {"uint8", "normalized"}:
         raise ConfigError(
             f"--dataset={FLAGS.dataset} is no image folder of --data_dir, or --pixels is not uint8, normalized"
         )
     load(folder.name, folder.parent, streamed=True)
     workdir = require_writable(launcher.path(FLAGS.workdir))
     settings = [(workers, pixels) for pixels in FLAGS.pixels for workers in integers("workers")]
-    workloads = [InputWorkload(str(folder.absolute()), FLAGS.batch_size, FLAGS.size, *setting) for setting in settings]
+    workloads = [InputWorkload(str(folder), FLAGS.batch_size, FLAGS.size, *setting) for setting in settings]
     rows = loading.measure(workloads, FLAGS.peer, FLAGS.rounds, FLAGS.batches, FLAGS.progress)
     command = shlex.join(["./launch.sh", "input_benchmark", *sys.argv[1:]])
     print(loading.write(rows, workloads[0], FLAGS.peer, command, workdir))

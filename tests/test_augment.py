@@ -1,14 +1,30 @@
 """Augmentation against a second implementation in NumPy, and its randomness against what it claims to be."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cnn_jax.data.augment import average_pool, example_keys, pixel_mean, random_crop, random_flip, standardize, take
+from cnn_jax.data.augment import average_pool, example_keys, pixel_mean, random_crop_and_flip, standardize, take
 
 PAD = 2
-crop, flip = jax.jit(random_crop, static_argnums=2), jax.jit(random_flip)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def moved(keys, image, pad, flip):
+    return random_crop_and_flip({"image": image}, {"image": "image"}, keys, pad, flip)["image"]
+
+
+def crop(keys, image, pad):
+    return moved(keys, image, pad, False)
+
+
+def flip(keys, image):
+    return moved(keys, image, 0, True)
 
 
 def keys(count, seed=0):
@@ -80,8 +96,7 @@ def test_crop_and_flip_with_the_same_keys_are_independent():
 
 @jax.jit
 def augment(slots, image, seed):
-    per_example = example_keys(jax.random.key(seed), slots)
-    return random_flip(per_example, random_crop(per_example, image, PAD))
+    return moved(example_keys(jax.random.key(seed), slots), image, PAD, True)
 
 
 def test_an_example_is_augmented_by_its_slot_wherever_it_is():
@@ -136,3 +151,56 @@ def test_average_pool_is_the_mean_of_each_square():
     ]
     np.testing.assert_allclose(pooled, expected, rtol=1e-6)
     np.testing.assert_array_equal(average_pool(jnp.asarray(image), 1), image)
+
+
+def scenes(draw, count, height, width, boxes):
+    """Images whose pixels tell their row and column, the same as label maps, and boxes at random, the last no box."""
+    rows, columns = np.mgrid[:height, :width]
+    place = np.broadcast_to(rows * width + columns, (count, height, width))
+    low = np.stack([draw.integers(0, size, (count, boxes)) for size in (width, height)], axis=-1)
+    high = np.stack([draw.integers(low[..., axis] + 1, size + 1) for axis, size in enumerate((width, height))], axis=-1)
+    mask = np.arange(boxes) < boxes - 1
+    return {
+        "image": (place[..., None] + 1).astype(np.float32),
+        "label_map": place.astype(np.uint8),
+        "boxes": (np.concatenate([low, high], axis=-1) * mask[:, None]).astype(np.float32),
+        "box_mask": np.broadcast_to(mask, (count, boxes)),
+        "label": np.arange(count, dtype=np.int32),
+    }
+
+
+KINDS = {name: name for name in ("image", "label_map", "boxes", "box_mask", "label")}
+augment_all = jax.jit(
+    lambda keys, batch, pad, flip: random_crop_and_flip(batch, KINDS, keys, pad, flip), static_argnums=(2, 3)
+)
+
+
+@given(st.sampled_from([(0, True), (2, False), (2, True), (9, True)]), st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_all_that_lies_in_the_image_moves_alike(how, seed):
+    """A label stays on its pixel, void is where the image is padding, and a box holds what is left of its pixels."""
+    (pad, flip), (height, width) = how, (5, 7)
+    before = scenes(np.random.default_rng(seed), 8, height, width, 3)
+    after = {name: np.asarray(array) for name, array in augment_all(keys(8, seed), before, pad, flip).items()}
+    image, inside = after["image"][..., 0], after["image"][..., 0] > 0
+    np.testing.assert_array_equal(image[inside] - 1, after["label_map"][inside])
+    assert (after["label_map"][~inside] == 255).all()
+    np.testing.assert_array_equal(after["label"], before["label"])
+    np.testing.assert_array_equal(image, moved(keys(8, seed), before["image"], pad, flip)[..., 0])
+    for example in range(8):
+        for index, (x0, y0, x1, y1) in enumerate(before["boxes"][example].astype(int)):
+            pixels = before["image"][example, y0:y1, x0:x1, 0]
+            rows, columns = np.nonzero(np.isin(image[example], pixels) & inside[example])
+            assert after["box_mask"][example, index] == (len(rows) > 0)
+            expected = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else [0, 0, 0, 0]
+            np.testing.assert_array_equal(after["boxes"][example, index], expected)
+
+
+def test_all_fields_of_a_sharded_batch_stay_where_they_are():
+    batch = NamedSharding(Mesh(np.array(jax.devices()[:2]), ("data",)), PartitionSpec("data"))
+    before = scenes(np.random.default_rng(0), 8, 9, 9, 3)
+    function = jax.jit(
+        lambda keys, batch: random_crop_and_flip(batch, KINDS, keys, 2, True), in_shardings=(batch, batch)
+    )
+    compiled = function.lower(keys(8), before).compile()
+    assert not any(word in compiled.as_text() for word in ("all-gather", "all-to-all", "collective-permute"))

@@ -15,7 +15,8 @@ import tensorflow_datasets
 from sklearn.datasets import load_digits
 
 from cnn_jax import data
-from cnn_jax.data.sources import tfds
+from cnn_jax.data.dataset import Request, fingerprint
+from cnn_jax.data.sources import records, tfds
 
 TRAIN_FILE = "digits-train.array_record-00000-of-00001"
 COMMAND = [sys.executable, "-W", "error", "-m", "cnn_jax.data"]
@@ -77,7 +78,7 @@ def test_the_fingerprint_is_of_the_contents_alone(digits, digits_dir, copy):
     for key in ("image", "label"):
         changed = {split: {k: v.copy() for k, v in arrays.items()} for split, arrays in digits.splits.items()}
         changed["test"][key].flat[-1] += 1
-        assert data.fingerprint(changed) != digits.fingerprint
+        assert fingerprint(changed) != digits.fingerprint
     assert data.load("digits", digits_dir, validation=1).fingerprint != digits.fingerprint
 
 
@@ -163,7 +164,7 @@ def test_a_prepared_dataset_that_tfds_does_not_know(copy, digits):
 
 
 def test_download_prepares_as_array_record_and_then_reads(tmp_path, monkeypatch, digits):
-    monkeypatch.setattr(data, "DATASETS", {})  # digits as if they were a dataset of TFDS's own
+    monkeypatch.setattr(tfds, "OWN", {})  # digits as if they were a dataset of TFDS's own
     assert "add --download" in error_of("digits", tmp_path)
     assert data.load("digits", tmp_path, download=True).fingerprint == digits.fingerprint
 
@@ -258,25 +259,26 @@ def test_features_that_are_not_one_image_with_one_label(copy, change, words):
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist"])
 def test_the_first_images_are_those_that_tfds_itself_decodes(public_dir, name):
-    builder = data.prepared(name, public_dir)
+    builder = tfds.prepared(name, str(public_dir), download=False)
     source = builder.as_data_source(split="test")
-    arrays = tfds._decode_all(itertools.islice(tfds._records(builder, "test"), 5), 5, builder)
+    arrays = records.decode(itertools.islice(records.read(builder, "test"), 5), 5, builder, ("image", "label"))
     for index in range(5):
         assert np.array_equal(arrays["image"][index], source[index]["image"])
         assert arrays["label"][index] == source[index]["label"]
 
 
 def test_cifar10_has_its_training_labels(public_dir):
-    builder = data.prepared("cifar10", public_dir)
+    builder = tfds.prepared("cifar10", str(public_dir), download=False)
     label = tensorflow_datasets.features.FeaturesDict({"label": builder.info.features["label"]})
-    labels = [label.deserialize_example_np(record)["label"] for _, record in tfds._records(builder, "train")]
+    labels = [label.deserialize_example_np(record)["label"] for _, record in records.read(builder, "train")]
     assert np.bincount(labels).tolist() == [5000] * 10
 
 
 def test_a_whole_split_of_mnist_is_decoded(public_dir, monkeypatch):
-    monkeypatch.setattr(tfds, "SPLITS", ("test",))  # the training images take ten seconds
-    splits, num_classes = tfds.read(data.prepared("mnist", public_dir), progress=False)
-    assert splits["test"]["image"].shape == (10_000, 28, 28, 1) and num_classes == 10
+    monkeypatch.setattr(records, "SPLITS", ("test",))  # the training images take ten seconds
+    mnist = records.load(Request("mnist", str(public_dir)))
+    splits = mnist.splits
+    assert splits["test"]["image"].shape == (10_000, 28, 28, 1) and mnist.num_classes == 10
     counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]  # of the original file
     assert np.bincount(splits["test"]["label"]).tolist() == counts
     assert abs(splits["test"]["image"].mean() / 255 - 0.1325) < 1e-4

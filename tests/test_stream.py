@@ -120,7 +120,7 @@ def test_evaluation_shows_every_example_once(insects):
     mask, label, image = (np.concatenate([batch[name] for batch in whole]) for name in ("mask", "label", "image"))
     assert mask.tolist() == [True] * 9 + [False] * 3
     np.testing.assert_array_equal(label[mask], split.labels)
-    np.testing.assert_array_equal(image[4], stream.Middle(24, 28)(split.read(4)[0], ""))
+    np.testing.assert_array_equal(image[4], stream.Middle(24, 28)(split.read(4)["image"], ""))
 
 
 @given(st.integers(20, 400), st.integers(20, 400), st.booleans(), st.integers(0, 2**32))
@@ -139,7 +139,9 @@ def test_half_are_mirrored_and_colours_shift_along_the_components():
     file = io.BytesIO()
     Image.fromarray(np.tile(np.arange(24, dtype=np.uint8)[:, None], (24, 1, 3))).save(file, "png")
     shown = Augmentation(24, (24,), pca=0.1)
-    drawn = [for_training(file.getvalue(), "", shown, np.random.default_rng([0, 0, index])) for index in range(2000)]
+    example, kinds = {"image": file.getvalue()}, {"image": "image"}
+    examples = [for_training(example, kinds, "", shown, np.random.default_rng([0, 0, index])) for index in range(2000)]
+    drawn = [(one["image"], one["color"]) for one in examples]
     mirrored = np.mean([image[0, 0, 0] > image[0, -1, 0] for image, _ in drawn])
     assert abs(mirrored - 0.5) < 0.05
     assert {image[0].tobytes() for image, _ in drawn} == {drawn[0][0][0].tobytes(), drawn[0][0][0, ::-1].tobytes()}
@@ -185,7 +187,7 @@ def test_streamed_images_are_tested_as_those_in_memory(insects, tmp_path, crops,
     streamed = evaluation.evaluate(network, insects.first("test", 5), protocol, layout, workers=workers)
     each = []
     for index in range(5):
-        encoded, label = insects.splits["test"].read(index)
+        encoded, label = (insects.splits["test"].read(index)[field] for field in ("image", "label"))
         pixels = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
         logarithms = evaluation.log_probabilities(network, network.variables, jnp.asarray(pixels[None]), protocol)
         each.append(-float(logarithms[0, label]))
@@ -234,7 +236,7 @@ def test_prepared_sets_are_streamed_record_by_record(digits_dir, digits):
     assert (streamed.count("train"), streamed.count("test"), streamed.num_classes) == (1437, 360, 10)
     for split in ("train", "test"):
         for index in (0, 7, 359):
-            encoded, label = streamed.splits[split].read(index)
+            encoded, label = (streamed.splits[split].read(index)[field] for field in ("image", "label"))
             pixels = np.asarray(Image.open(io.BytesIO(encoded)))
             np.testing.assert_array_equal(pixels, digits.splits[split]["image"][index, ..., 0])
             assert label == digits.splits[split]["label"][index]

@@ -4,7 +4,8 @@ import sys
 
 from absl import app, flags
 
-from cnn_jax import data
+from cnn_jax.data import DataError
+from cnn_jax.data.sources import find, records, tfds
 
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Dataset to prepare: digits, or any TFDS name[/config][:version].", required=True
@@ -18,9 +19,13 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
         print(f"unexpected argument {argv[1]!r}; name the dataset with --dataset=NAME", file=sys.stderr)
         return 1
+    name, folder = _DATASET.value, tfds.data_folder(_DATA_DIR.value)
+    if find(name, folder) is not records:
+        print(f"{name} needs no preparing")
+        return 0
     try:
-        builder = data.prepared(_DATASET.value, _DATA_DIR.value, download=True)
-    except data.DataError as error:
+        builder = tfds.prepared(name, folder, download=True)
+    except DataError as error:
         print(error, file=sys.stderr)
         return 1
     sizes = ", ".join(f"{name} {split.num_examples}" for name, split in builder.info.splits.items())

@@ -1,32 +1,78 @@
-"""What a dataset is here: named splits of images and labels, whole in host memory or streamed from their files."""
+"""What a dataset is here: named splits of named fields, whole in host memory or streamed from their files."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+IMAGE_AND_LABEL = ("image", "label")
+VOID = 255
+"""In a label map: no class."""
+ON_HOST = ("captions",)
+"""Kinds of fields that no device holds."""
 
 
 class DataError(ValueError):
     """A problem with data that the user can put right; the message is one line: what is wrong and the way out."""
 
 
+class Field(NamedTuple):
+    """What a field holds, for each of N examples.
+
+    Attributes:
+      kind: one of
+        image, uint8 (N, H, W, C);
+        label, int32 (N,), in [0, number of names);
+        label_map, uint8 (N, H, W), a class for each pixel, 255 where there is none (void);
+        boxes, float32 (N, M, 4), x0, y0, x1, y1 in pixels of the image, half-open, rows of padding 0;
+        box_label, int32 (N, M), the class of each box;
+        box_mask, bool (N, M), False for padding;
+        captions, str (N, C), padded with "".
+        Of a dataset at most one field is of kind image, boxes and box_mask each.
+      names: of a label, label_map or box_label, what its classes are called; "0", "1", ... where the source has none.
+    """
+
+    kind: str
+    names: tuple[str, ...] = ()
+
+
+class Request(NamedTuple):
+    """What is asked of a source.
+
+    Attributes:
+      name: of the dataset.
+      folder: of prepared datasets, absolute.
+      fields: names of the fields wanted.
+      streamed: leave the images encoded; None is whether the dataset cannot be held in memory.
+      download: whether the network may be used.
+      progress: whether to draw a bar on stderr.
+    """
+
+    name: str
+    folder: str
+    fields: tuple[str, ...] = IMAGE_AND_LABEL
+    streamed: bool | None = False
+    download: bool = False
+    progress: bool = False
+
+
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: the arrays are large
 class Dataset:
-    """A labelled image dataset.
+    """Images and what is known of them.
 
     Attributes:
       name: the name it was loaded by.
-      splits: split name -> `{"image": uint8 (N, H, W, C), "label": int32 (N,)}`, labels in [0, num_classes), or where
-        the dataset is streamed a `stream.Encoded`.
-      num_classes: the number of classes of the label.
+      splits: split name -> field name -> array (N, ...), or where the dataset is streamed a `stream.Encoded`.
+      fields: what each field holds.
       fingerprint: 16 hex digits that change when any array of any split does, or any file's name or size.
       damaged: of a streamed dataset, what was left out.
     """
 
     name: str
     splits: dict[str, Any]
-    num_classes: int
+    fields: dict[str, Field]
     fingerprint: str
     damaged: tuple[str, ...] = ()
 
@@ -34,26 +80,83 @@ class Dataset:
     def streamed(self) -> bool:
         return not all(isinstance(split, dict) for split in self.splits.values())
 
+    @property
+    def num_classes(self) -> int:
+        """The number of classes of the field `label`."""
+        return len(self.class_names())
+
+    def class_names(self, field: str = "label") -> tuple[str, ...]:
+        """What the classes of a field are called; raises DataError where the dataset has no such field."""
+        require_fields(self.name, (field,), self.fields)
+        return self.fields[field].names
+
     def count(self, split: str) -> int:
         """How many examples a split has."""
-        return len(self.splits[split]) if self.streamed else len(self.splits[split]["label"])
+        examples = self.splits[split]
+        return len(next(iter(examples.values()))) if isinstance(examples, dict) else len(examples)
 
     def first(self, split: str, count: int | None) -> Any:
         """The first `count` examples of a split, all where it is None, as what the split is."""
         examples = self.splits[split]
-        if self.streamed:
-            return examples[np.arange(len(examples))[:count]]
-        return {name: array[:count] for name, array in examples.items()}
+        if isinstance(examples, dict):
+            return {name: array[:count] for name, array in examples.items()}
+        return examples[np.arange(len(examples))[:count]]
 
     def annotations(self, split: str) -> dict[str, np.ndarray]:
-        """Every field of a split in memory but the image, (N, ...) each."""
-        return {name: array for name, array in self.splits[split].items() if name != "image"}
+        """Every field of a split but the images, (N, ...) each; of a streamed one they are read from its files."""
+        examples = self.splits[split]
+        names = [name for name, field in self.fields.items() if field.kind != "image"]
+        if isinstance(examples, dict):
+            return {name: examples[name] for name in names}
+        rows = [examples.read(index) for index in range(len(examples))]
+        return {name: np.stack([row[name] for row in rows]) for name in names}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C), the same for every image of every split."""
         height, width, channels = next(iter(self.splits.values()))["image"].shape[1:]
         return height, width, channels
+
+    def shapes(self, crop: int = 0) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """`(shape, dtype)` of one example of each field that a device holds; captions are the host's alone.
+
+        Args:
+          crop: pixels a side of what is shown of streamed images; they have three channels.
+        """
+        split: Any = next(iter(self.splits.values()))
+        held = {name: field.kind for name, field in self.fields.items() if field.kind not in ON_HOST}
+        if not self.streamed:
+            return {name: (split[name].shape[1:], split[name].dtype) for name in held}
+        known = {
+            "image": ((crop, crop, 3), np.dtype(np.uint8)),
+            "label_map": ((crop, crop), np.dtype(np.uint8)),
+            "label": ((), np.dtype(np.int32)),
+        }
+        padded = {name for name, kind in held.items() if kind not in known}
+        example = split.read(0) if padded else {}
+        return {
+            name: (example[name].shape, example[name].dtype) if name in padded else known[kind]
+            for name, kind in held.items()
+        }
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names for classes that have none: "0", "1", ..."""
+    return tuple(map(str, range(count)))
+
+
+def require_fields(name: str, fields: tuple[str, ...], there: Mapping[str, Any]) -> None:
+    """Raises DataError where dataset `name` has not all of the fields."""
+    for field in fields:
+        if field not in there:
+            raise DataError(f"dataset {name!r} has no field {field!r}; its fields are {', '.join(there)}")
+
+
+def select(examples: Any, indices: np.ndarray) -> Any:
+    """These examples of a split alone, in this order, as what the split is."""
+    if isinstance(examples, dict):
+        return {field: array[indices] for field, array in examples.items()}
+    return examples[indices]
 
 
 def fingerprint(splits: dict[str, dict[str, np.ndarray]]) -> str:
@@ -80,22 +183,23 @@ def held_out(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 def draw(dataset: Dataset, count: int, seed: int) -> Dataset:
     """The data set with `count` of its training examples, in random order; its other splits stay.
 
-    The classes have the proportions they have among all, as far as numbers allow, and the examples of a smaller count
-    are among those of a larger: what is drawn is the beginning of one order, a function of the seed.
+    The classes of the field `label`, where there is one, have the proportions they have among all, as far as numbers
+    allow, and the examples of a smaller count are among those of a larger: what is drawn is the beginning of one
+    order, a function of the seed.
 
     Raises:
       DataError: there are fewer.
     """
-    train = dataset.splits["train"]
-    size = len(train["label"])
+    train, size = dataset.splits["train"], dataset.count("train")
     if not 1 <= count <= size:
         raise DataError(f"train_examples={count}: {dataset.name!r} has {size} to train on")
     order = np.random.default_rng([seed, size]).permutation(size)
-    labels = train["label"][order]
-    place = np.empty(size)  # in its class, as a fraction of the class
-    for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        place[own] = (np.arange(len(own)) + 0.5) / len(own)
-    drawn = order[np.argsort(place, kind="stable")[:count]]
-    splits = dataset.splits | {"train": {name: array[drawn] for name, array in train.items()}}
+    if "label" in dataset.fields:
+        labels = train["label"][order]
+        place = np.empty(size)  # in its class, as a fraction of the class
+        for label in np.unique(labels):
+            own = np.flatnonzero(labels == label)
+            place[own] = (np.arange(len(own)) + 0.5) / len(own)
+        order = order[np.argsort(place, kind="stable")]
+    splits = dataset.splits | {"train": select(train, order[:count])}
     return replace(dataset, splits=splits, fingerprint=fingerprint(splits))

@@ -12,7 +12,7 @@ import optax
 from cnn_jax import initial, models
 from cnn_jax.config import Classification, Config, Data, Model
 from cnn_jax.data import Dataset
-from cnn_jax.data.augment import random_crop, random_flip
+from cnn_jax.data.augment import random_crop_and_flip
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
@@ -63,7 +63,7 @@ def _make(
     shape = seen_shape(data, dataset)
     model = models.build(
         settings.name,
-        num_classes=dataset.num_classes,
+        num_classes=len(dataset.class_names(objective.label)),
         axis_name=axis_name,
         dtype=jnp.dtype(dtype),
         **models.build_arguments(settings),
@@ -74,10 +74,9 @@ def _make(
         image = images(batch["image"])
         if "color" in batch:
             image = image + (batch["color"] / std)[:, None, None, :]
-        if data.pad and not data.crop:
-            image = random_crop(batch["key"], image, data.pad)
-        if data.flip and not data.crop:
-            image = random_flip(batch["key"], image)
+        if not data.crop:
+            moved = random_crop_and_flip({"image": image}, {"image": "image"}, batch["key"], data.pad, data.flip)
+            image = moved["image"]
         (logits, endpoints), model_state = model.apply(
             variables | {"batch": {"slot": batch["slot"]}},
             image,

@@ -22,22 +22,16 @@ Batch = dict[str, np.ndarray]
 
 @devices.cache_per_layout(1)
 def on_devices(dataset: Dataset, layout: Layout) -> dict[str, Any]:
-    """The data set's splits, whole, on every device; of streamed ones nothing."""
-    if dataset.streamed:
-        return {split: {} for split in dataset.splits}
-    return devices.replicate(layout, dataset.splits)
+    """The data set's splits, whole, on every device, but for what no device holds; of streamed ones nothing."""
+    fields = {} if dataset.streamed else dataset.shapes()
+    held = {split: {field: arrays[field] for field in fields} for split, arrays in dataset.splits.items()}
+    return devices.replicate(layout, held)
 
 
 def shapes(dataset: Dataset, config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     """The fields of a training batch, abstract."""
-    if dataset.streamed:
-        image, label = (config.data.crop, config.data.crop, 3), ()
-    else:
-        image, label = (dataset.splits["train"][name].shape[1:] for name in ("image", "label"))
-    return {
-        "image": jax.ShapeDtypeStruct((config.batch_size, *image), np.uint8),
-        "label": jax.ShapeDtypeStruct((config.batch_size, *label), np.int32),
-    }
+    fields = dataset.shapes(config.data.crop)
+    return {name: jax.ShapeDtypeStruct((config.batch_size, *shape), dtype) for name, (shape, dtype) in fields.items()}
 
 
 def training(dataset: Dataset, config: Config, layout: Layout, start: int, workers: int = 0) -> Generator[Batch]:

@@ -1,1 +1,17 @@
-"""Where data sets come from: files as they lie on disk, a room for each format."""
+"""Where data sets come from, a module for each kind of source. Each has two functions:
+
+`has(name, folder) -> bool`, whether the data set of this name is its own; opens no file of it;
+`load(request) -> Dataset`, of what is asked for; raises DataError. In memory its fingerprint is made by `data.load`.
+"""
+
+from types import ModuleType
+
+from cnn_jax.data.sources import folder as image_folder
+from cnn_jax.data.sources import records
+
+SOURCES = (image_folder, records)  # TFDS's has whatever no other has, or says what is wrong with the name
+
+
+def find(name: str, folder: str) -> ModuleType:
+    """The source that has a data set, of the folder of prepared ones or of our own."""
+    return next(source for source in SOURCES if source.has(name, folder))

@@ -1,37 +1,22 @@
-"""Images that stay where they are until they are needed: encoded, in files of their own."""
+"""Image folders: `train/<class>/*` and `test`, `val` or `validation` likewise; their images are always streamed."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, ClassVar
 
 import numpy as np
 
-from cnn_jax.data.dataset import DataError, Dataset, fingerprint
+from cnn_jax.data.dataset import DataError, Dataset, Field, Request, fingerprint, require_fields
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 TEST_SPLITS = ("test", "val", "validation")
 
 
-class Encoded(Protocol):
-    """A split of encoded images; it can be sent to other processes, which open the files for themselves."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, indices: np.ndarray) -> Self:
-        """The split of these examples alone, in this order."""
-
-    def read(self, index: int) -> tuple[bytes, int]:
-        """The encoded image and its label; raises DataError where it cannot be read."""
-
-    def name(self, index: int) -> str:
-        """Where the image is, for people."""
-
-
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Files below a folder.
+    """A `stream.Encoded` of files below a folder.
 
     Attributes:
       folder: absolute.
@@ -39,6 +24,7 @@ class ImageFiles:
       labels: int32 (N,).
     """
 
+    kinds: ClassVar[dict[str, str]] = {"image": "image", "label": "label"}
     folder: str
     paths: np.ndarray
     labels: np.ndarray
@@ -49,10 +35,10 @@ class ImageFiles:
     def __getitem__(self, indices: np.ndarray) -> "ImageFiles":
         return replace(self, paths=self.paths[indices], labels=self.labels[indices])
 
-    def read(self, index: int) -> tuple[bytes, int]:
+    def read(self, index: int) -> dict[str, Any]:
         try:
             with open(self.name(index), "rb") as file:
-                return file.read(), int(self.labels[index])
+                return {"image": file.read(), "label": self.labels[index]}
         except OSError as error:
             raise DataError(
                 f"{self.name(index)} cannot be read ({error.strerror}); put it back, or add --skip_damaged"
@@ -62,20 +48,23 @@ class ImageFiles:
         return os.path.join(self.folder, os.fsdecode(self.paths[index]))
 
 
-def find(name: str, data_dir: str) -> Path | None:
-    """`data_dir/name`, where it holds `train/<class>/`; TFDS's own sets have another layout."""
-    folder = Path(data_dir) / name
-    return folder if (folder / "train").is_dir() else None
+def has(name: str, folder: str) -> bool:
+    """Whether `folder/name` holds `train/<class>/`; TFDS's own sets have another layout."""
+    return Path(folder, name, "train").is_dir()
 
 
-def load(name: str, folder: Path) -> Dataset:
-    """The image folder `train/<class>/*`, and `test`, `val` or `validation` likewise, without opening an image.
+def load(request: Request) -> Dataset:
+    """The images of `folder/name`, none of which is opened, with their class as `label`.
 
     Classes are the folders of `train`, numbered in the order of their names; files are in the order of theirs.
 
     Raises:
-      DataError: a split, a class or its images are missing, or `test` has a class that `train` has not.
+      DataError: not streamed; a split, a class or its images are missing, or `test` has a class that `train` has not.
     """
+    folder = Path(request.folder, request.name)
+    if request.streamed is False:
+        raise DataError(f"{folder} holds images of any size: give the size of the crops, as --set=data.crop=224")
+    require_fields(request.name, request.fields, ImageFiles.kinds)
     test = next((split for split in TEST_SPLITS if (folder / split).is_dir()), None)
     if test is None:
         raise DataError(f"{folder} has no images to test on: make {folder / 'test'}/<class>/, as train/ is")
@@ -95,7 +84,8 @@ def load(name: str, folder: Path) -> Dataset:
     empty = set(range(len(classes))) - set(splits["train"].labels.tolist())
     if empty:
         raise DataError(f"{folder / 'train' / classes[min(empty)]} has no images; put some there, or take it away")
-    return Dataset(name, splits, len(classes), fingerprint(sizes))
+    fields = {"image": Field("image"), "label": Field("label", tuple(classes))}
+    return Dataset(request.name, splits, {name: fields[name] for name in request.fields}, fingerprint(sizes))
 
 
 def files(folder: Path, one: str) -> Iterator[tuple[bytes, int]]:

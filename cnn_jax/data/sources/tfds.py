@@ -1,36 +1,26 @@
-"""Prepared TFDS datasets into NumPy arrays, without TensorFlow and without a hidden download.
-
-Reads array_record files shard by shard, so that a damaged file can be named: the reader takes a truncated file for an
-empty one, and only the counts in dataset_info.json tell.
-"""
+"""TFDS datasets found in their folder, or prepared there: without TensorFlow, and without a hidden download."""
 
 import contextlib
 import difflib
 import io
 import os
 import re
-import sys
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any
+from collections.abc import Generator
 
-import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from array_record.python.array_record_module import ArrayRecordReader  # ty: ignore[import-not-found]  (compiled)
 from google.protobuf import json_format
-from google.protobuf.message import DecodeError
-from PIL import Image
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 from tensorflow_datasets.core.download.extractor import ExtractError
 from tensorflow_datasets.core.download.util import DownloadError
-from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError
+from cnn_jax.data.sources.digits import Digits
 
-SPLITS = ("train", "test")
+OWN = {"digits": Digits}
+"""Our own builders, prepared on first use without a network; every other name is TFDS's."""
 _NAME = re.compile(r"(\w+)(/[\w.\-]+)?(:(\d+|\*)(\.(\d+|\*)){2})?")
-_CHUNK = 500  # records read, and shown as progress, at a time
 
 
 def data_folder(data_dir: str | os.PathLike | None) -> str:
@@ -66,15 +56,14 @@ def quiet() -> Generator[None]:
         logging.set_verbosity(verbosity)
 
 
-def find(name: str, data_dir: str | os.PathLike | None = None) -> tfds.core.DatasetBuilder:
-    """The builder of `name[/config][:version]` in `data_dir`, prepared or not; touches no network.
+def find(name: str, folder: str) -> tfds.core.DatasetBuilder:
+    """The builder of `name[/config][:version]` in `folder`, prepared or not; touches no network.
 
     A dataset whose code TFDS does not have is found by its files, if it is prepared.
 
     Raises:
       DataError: malformed or unknown name, config or version; unreadable metadata.
     """
-    folder = data_folder(data_dir)
     match = _NAME.fullmatch(name)
     if not match:  # also keeps out `namespace:name`, which asks the network
         raise DataError(f"dataset name {name!r} is not of the form name, name/config or name:1.2.3")
@@ -119,7 +108,31 @@ def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
     return os.path.isfile(os.path.join(builder.data_dir, "dataset_info.json"))
 
 
-def download(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetBuilder:
+def prepared(name: str, folder: str, download: bool) -> tfds.core.DatasetBuilder:
+    """The builder of a dataset that is prepared in `folder`.
+
+    Args:
+      name: `name[/config][:version]` as in TFDS.
+      folder: of prepared datasets.
+      download: prepare what is not prepared, over the network. Our own datasets need none and are always prepared.
+
+    Raises:
+      DataError: unknown name, not prepared and not to be downloaded, or preparing failed.
+    """
+    builder = find(name, folder)
+    if is_prepared(builder):
+        return builder
+    if builder.name in OWN:
+        return prepare_offline(builder)
+    if download:
+        return prepare(builder)
+    raise DataError(
+        f"dataset {name!r} is not prepared: no dataset_info.json in {builder.data_dir}; add --download to this "
+        f"command, or run: {command(name, folder)}"
+    )
+
+
+def prepare(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetBuilder:
     """Downloads and prepares a dataset as array_record, with TFDS's progress bars; returns the builder.
 
     Raises:
@@ -169,132 +182,8 @@ def prepare_offline(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetBuild
         return type(builder)(data_dir=root)
 
 
-def read(builder: tfds.core.DatasetBuilder, progress: bool) -> tuple[dict[str, dict[str, np.ndarray]], int]:
-    """Reads the splits `train` and `test` of a prepared dataset.
-
-    Returns:
-      (splits, num_classes): `{"train": {"image": uint8 (N, H, W, C), "label": int32 (N,)}, "test": ...}`.
-
-    Raises:
-      DataError: another file format, a missing split, features that are not one image of one shape and one class
-        label, missing or damaged files, unlabelled examples.
-    """
-    require_array_record(builder)
-    for split in SPLITS:
-        if split not in builder.info.splits or not builder.info.splits[split].num_examples:
-            raise DataError(
-                f"dataset {builder.name!r} has no examples of split {split!r}; its splits are "
-                f"{', '.join(builder.info.splits) or 'none'}, and {' and '.join(SPLITS)} are needed"
-            )
-    features = image_and_label(builder)
-    _require_one_shape(builder, features)
-    splits = {}
-    for split in SPLITS:
-        info = builder.info.splits[split]
-        with tqdm(
-            _records(builder, split),
-            desc=f"reading {builder.name} {split}",
-            total=info.num_examples,
-            unit=" images",
-            leave=False,
-            disable=not (progress and sys.stderr.isatty()),
-        ) as records:
-            splits[split] = _decode_all(records, info.num_examples, builder)
-        labels, num_classes = splits[split]["label"], features["label"].num_classes
-        if labels.min() < 0 or labels.max() >= num_classes:
-            raise DataError(
-                f"split {split!r} of {builder.name!r} has labels from {labels.min()} to {labels.max()}, outside its "
-                f"{num_classes} classes (-1 is TFDS's mark for unlabelled); choose a dataset with labelled test images"
-            )
-    return splits, features["label"].num_classes
-
-
 def again(builder: tfds.core.DatasetBuilder) -> str:
     """What to do about a prepared dataset that is damaged."""
     if builder.name not in tfds.list_builders(with_community_datasets=False):  # only its files are known
         return f"replace {builder.data_dir} by a whole copy"
     return f"delete {builder.data_dir} and run: {command(builder.info.full_name, str(builder.data_dir_root))}"
-
-
-def require_array_record(builder: tfds.core.DatasetBuilder) -> None:
-    """Raises DataError where a prepared dataset has another file format."""
-    file_format = builder.info.file_format
-    if file_format is not tfds.core.FileFormat.ARRAY_RECORD:
-        raise DataError(
-            f"{builder.name!r} in {builder.data_dir} is prepared as {file_format.value if file_format else 'unknown'}, "
-            f"which needs TensorFlow to read; to have it as array_record, {again(builder)}"
-        )
-
-
-def image_and_label(builder: tfds.core.DatasetBuilder) -> tfds.features.FeaturesDict:
-    """The two features to decode, out of however many the records hold; raises DataError where one is missing."""
-    features = builder.info.features
-    found = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
-    for key, kind in (("image", tfds.features.Image), ("label", tfds.features.ClassLabel)):
-        if not isinstance(found.get(key), kind):
-            raise DataError(
-                f"dataset {builder.name!r} has no {kind.__name__} feature {key!r}; its features are "
-                f"{', '.join(sorted(found)) or features}"
-            )
-    return tfds.features.FeaturesDict({"image": found["image"], "label": found["label"]})
-
-
-def _require_one_shape(builder: tfds.core.DatasetBuilder, features: tfds.features.FeaturesDict) -> None:
-    image = features["image"]
-    if None in image.shape or image.np_dtype != np.uint8:
-        raise DataError(
-            f"images of {builder.name!r} are {np.dtype(image.np_dtype)} of shape {image.shape}; only uint8 images of "
-            "one fixed shape (H, W, C) can be held in memory: to stream others, give --set=data.crop=224"
-        )
-
-
-def require_whole(path: str, expected: int, builder: tfds.core.DatasetBuilder) -> ArrayRecordReader:
-    """The reader of one file of so many records; raises DataError where it is missing or cut."""
-    if not os.path.isfile(path):
-        raise DataError(f"data file {path} is missing; {again(builder)}")
-    try:
-        reader = ArrayRecordReader(path)
-        count = reader.num_records()
-    except (RuntimeError, IndexError) as error:  # what array_record raises for a bad header
-        raise DataError(f"data file {path} is damaged ({first_line(error)}); {again(builder)}") from error
-    if count != expected:
-        raise DataError(
-            f"data file {path} is damaged: {count} records can be read where dataset_info.json has {expected}; "
-            f"{again(builder)}"
-        )
-    return reader
-
-
-def _records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[tuple[str, bytes]]:
-    """(path, serialized example) of every record of a split, in order; checks each file's count before reading it."""
-    info = builder.info.splits[split]
-    for path, expected in zip(map(str, info.filepaths), info.shard_lengths, strict=True):
-        reader = require_whole(path, expected, builder)
-        try:
-            for start in range(0, expected, _CHUNK):
-                for record in reader.read(start, min(start + _CHUNK, expected)):
-                    yield path, record
-            reader.close()
-        except (RuntimeError, IndexError) as error:  # what array_record raises for a bad checksum or length
-            raise DataError(f"data file {path} is damaged ({first_line(error)}); {again(builder)}") from error
-
-
-def _decode_all(
-    records: Iterable[tuple[str, bytes]], count: int, builder: tfds.core.DatasetBuilder
-) -> dict[str, np.ndarray]:
-    """The arrays of a split. Decodes with PIL directly, because TFDS's own way takes 1.4 times as long."""
-    features, encoded = image_and_label(builder), {"image": tfds.decode.SkipDecoding()}
-    shape = features["image"].shape
-    images, labels = np.empty((count, *shape), np.uint8), np.empty(count, np.int32)
-    for index, (path, record) in enumerate(records):
-        try:
-            example: Any = features.deserialize_example_np(record, decoders=encoded)
-            with Image.open(io.BytesIO(example["image"])) as image:
-                images[index] = np.asarray(image).reshape(shape)
-            labels[index] = example["label"]
-        except (DecodeError, OSError, SyntaxError, ValueError, KeyError) as error:  # protobuf's, then PIL's and ours
-            raise DataError(
-                f"record {index} of its split, in {path}, is no labelled image of shape {shape} "
-                f"({first_line(error)}); {again(builder)}"
-            ) from error
-    return {"image": images, "label": labels}

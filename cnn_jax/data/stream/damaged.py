@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError, Dataset
-from cnn_jax.data.sources.folder import Encoded
+from cnn_jax.data.stream.encoded import Encoded
 from cnn_jax.data.stream.pictures import decoded, opened
 
 
@@ -45,7 +45,7 @@ def unreadable(images: Encoded, split: str, progress: bool) -> list[int]:
 
     def fails(index: int) -> bool:
         try:
-            decoded(opened(images.read(index)[0], ""), "")
+            decoded(opened(images.read(index)["image"], ""), "")
         except DataError:
             return True
         return False

@@ -7,16 +7,17 @@ import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import grain
 import numpy as np
 
 from cnn_jax.data.batches import epoch_order
-from cnn_jax.data.dataset import DataError
-from cnn_jax.data.sources.folder import Encoded
+from cnn_jax.data.dataset import ON_HOST, DataError
+from cnn_jax.data.stream.encoded import Encoded
 from cnn_jax.data.stream.pictures import Augmentation, for_training
+from cnn_jax.data.stream.views import Middle, Views, show
 
 AHEAD = 4  # batches that threads decode before they are asked for
 Batch = dict[str, np.ndarray]
@@ -45,10 +46,8 @@ class TrainingExamples(NamedTuple):
         epoch, place = divmod(step * self.batch_size + slot, len(self.split))
         index = int(epoch_order(len(self.split), self.seed, epoch)[place])
         draw = np.random.default_rng([self.seed, epoch, index])
-        data, label = self.split.read(index)
-        image, color = for_training(data, self.split.name(index), self.augmentation, draw)
-        colored = {"color": color} if self.augmentation.pca else {}
-        return {"image": image, "label": np.int32(label)} | colored
+        shown = for_training(self.split.read(index), self.split.kinds, self.split.name(index), self.augmentation, draw)
+        return without_host_fields(shown, self.split.kinds)
 
 
 class EvaluationExamples(NamedTuple):
@@ -57,7 +56,7 @@ class EvaluationExamples(NamedTuple):
     split: Encoded
     batch_size: int
     share: tuple[int, int]
-    shown: Callable[[bytes, str], np.ndarray]
+    shown: Middle | Views
 
     def size(self) -> int:
         return -(-len(self.split) // self.batch_size) * (self.batch_size // self.share[1])
@@ -66,9 +65,12 @@ class EvaluationExamples(NamedTuple):
         each = self.batch_size // self.share[1]
         index = position // each * self.batch_size + self.share[0] * each + position % each
         real = index < len(self.split)
-        data, label = self.split.read(index if real else 0)
-        image = self.shown(data, self.split.name(index if real else 0))
-        return {"image": image, "label": np.int32(label), "mask": np.bool_(real)}
+        shown = show(self.shown, self.split, index if real else 0)
+        return without_host_fields(shown, self.split.kinds) | {"mask": np.bool_(real)}
+
+
+def without_host_fields(example: dict[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+    return {name: value for name, value in example.items() if kinds.get(name) not in ON_HOST}
 
 
 class Source(grain.sources.RandomAccessDataSource[Any]):
@@ -148,8 +150,9 @@ def training(
       workers: processes that decode; 0 is threads of this one.
 
     Yields:
-      `image` uint8 (b, crop, crop, 3), `label` int32 (b,), with `augmentation.pca` also `color` float32 (b, 3), to be
-      added to the colours in [0, 1]; b = B / count.
+      the split's fields but captions, see `dataset.Field`: `image` uint8 (b, crop, crop, 3), all that lies in it
+      placed alike; with `augmentation.pca` also `color` float32 (b, 3), to be added to the colours in [0, 1]; b = B /
+      count.
 
     Raises:
       DataError: an image cannot be read or decoded.
@@ -163,15 +166,15 @@ def evaluation(
     *,
     batch_size: int,
     share: tuple[int, int],
-    shown: Callable[[bytes, str], np.ndarray],
+    shown: Middle | Views,
     workers: int = 0,
 ) -> Iterator[Batch]:
     """Every example of the split once; see `training`.
 
     Args:
-      shown: what is shown of an image, see `views`: uint8 arrays, all of one shape.
+      shown: what is shown of an image.
 
     Yields:
-      `image` uint8 (b, *shape), `label` int32 (b,), `mask` bool (b,), False for padding.
+      the split's fields but captions: `image` uint8 (b, ...) as `shown` has it; `mask` bool (b,), False for padding.
     """
     return batches(EvaluationExamples(split, batch_size, share, shown), workers)

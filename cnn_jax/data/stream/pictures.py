@@ -2,12 +2,14 @@
 
 import io
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from cnn_jax.data.dataset import DataError
+from cnn_jax.data.stream.placement import Placement, place
 
 # The principal components of the colours of ImageNet's training images, in [0, 1], and the standard deviations along
 # them: https://github.com/facebookarchive/fb.resnet.torch/blob/master/datasets/imagenet.lua
@@ -59,26 +61,39 @@ def decoded(image: Image.Image, name: str) -> Image.Image:
 
 
 def for_training(
-    data: bytes, name: str, augmentation: Augmentation, draw: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """`(uint8 (crop, crop, 3), float32 (3,))`: the crop, and what is to be added to its colours in [0, 1].
+    example: Mapping[str, Any],
+    kinds: Mapping[str, str],
+    name: str,
+    augmentation: Augmentation,
+    draw: np.random.Generator,
+) -> dict[str, Any]:
+    """The example with its encoded `image` as uint8 (crop, crop, 3), and with all that lies in the image placed alike.
 
-    The crop is cut out and resized in one pass. Where it is much larger than what it becomes, a JPEG is decoded at half
-    the size or less. Raises DataError.
+    With `augmentation.pca` also `color` float32 (3,), to be added to the colours in [0, 1]. The crop is cut out and
+    resized in one pass. Where it is much larger than what it becomes, a JPEG is decoded at half the size or less.
+
+    Args:
+      example: fields as a split reads them.
+      kinds: of the fields.
+      name: of the image, for errors.
+      augmentation: what is shown of it.
+      draw: what box, mirror image and colour are drawn from, in this order.
+
+    Raises:
+      DataError: the image cannot be decoded.
     """
-    image, crop = opened(data, name), augmentation.crop
+    image, crop = opened(example["image"], name), augmentation.crop
     width, height = image.size
-    left, top, wide, high = random_box(width, height, augmentation, draw)
-    mirrored = augmentation.flip and draw.random() < 0.5
-    shift = draw.normal(0.0, augmentation.pca, 3) if augmentation.pca else np.zeros(3)
-    image.draft("RGB", (math.ceil(width * crop / wide), math.ceil(height * crop / high)))
+    box = random_box(width, height, augmentation, draw)
+    placement = Placement(*box, crop, augmentation.flip and draw.random() < 0.5)
+    shift = draw.normal(0.0, augmentation.pca, 3) if augmentation.pca else None
+    image.draft("RGB", (math.ceil(width * crop / placement.width), math.ceil(height * crop / placement.height)))
     image = decoded(image, name)
-    across, down = image.size[0] / width, image.size[1] / height
-    box = (left * across, top * down, (left + wide) * across, (top + high) * down)
-    image = image.resize((crop, crop), Image.Resampling.BILINEAR, box=box)
-    if mirrored:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)  # ten times as fast as a batch of mirrored arrays
-    return np.asarray(image), COMPONENTS @ (shift.astype(np.float32) * DEVIATIONS)
+    shown = placement.image(image, image.size[0] / width, image.size[1] / height)
+    placed = place(example, kinds, placement) | {"image": np.asarray(shown)}
+    if shift is not None:
+        placed["color"] = COMPONENTS @ (shift.astype(np.float32) * DEVIATIONS)
+    return placed
 
 
 def random_box(

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from cnn_jax.data.dataset import Dataset
-from cnn_jax.data.sources.folder import Encoded
-from cnn_jax.data.stream.views import Middle
+from cnn_jax.data.stream.encoded import Encoded
+from cnn_jax.data.stream.views import Middle, show
 
 
 def in_memory(dataset: Dataset, short_side: int, splits: Iterable[str], count: int | None = None) -> Dataset:
@@ -21,12 +21,8 @@ def in_memory(dataset: Dataset, short_side: int, splits: Iterable[str], count: i
 
 
 def squares(images: Encoded, short_side: int, count: int | None) -> dict[str, np.ndarray]:
-    """`image` uint8 (N, S, S, 3) and `label` int32 (N,)."""
-
-    def read(index: int) -> tuple[np.ndarray, int]:
-        data, label = images.read(index)
-        return Middle(short_side, short_side)(data, images.name(index)), label
-
+    """The fields, see `dataset.Field`: `image` uint8 (N, S, S, 3)."""
+    view = Middle(short_side, short_side)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        pixels, labels = zip(*pool.map(read, range(len(images))[:count]), strict=True)
-    return {"image": np.stack(pixels), "label": np.array(labels, np.int32)}
+        examples = list(pool.map(lambda index: show(view, images, index), range(len(images))[:count]))
+    return {field: np.stack([example[field] for example in examples]) for field in images.kinds}

@@ -4,12 +4,14 @@ Each can be sent to other processes, as a closure cannot. Called with the conten
 DataError where that cannot be decoded.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from cnn_jax.data.stream.encoded import Encoded
 from cnn_jax.data.stream.pictures import decoded, opened
+from cnn_jax.data.stream.placement import Placement, lies_in_image, place
 
 
 class Middle(NamedTuple):
@@ -25,6 +27,13 @@ class Middle(NamedTuple):
 
     def __call__(self, data: bytes, name: str) -> np.ndarray:
         return np.asarray(middle(resized(decoded(opened(data, name), name), self.short_side), self.size))
+
+    def placement(self, width: int, height: int) -> Placement:
+        """Where it lies in an image of that size, for all else that lies there."""
+        wide, high = resized_size(width, height, self.short_side)
+        left, top = (round((length - self.size) / 2) for length in (wide, high))
+        across, down = width / wide, height / high
+        return Placement(left * across, top * down, self.size * across, self.size * down, self.size)
 
 
 class Views(NamedTuple):
@@ -67,13 +76,28 @@ class Views(NamedTuple):
         return [*arrays, *(array[:, ::-1] for array in arrays)]
 
 
+def show(view: Middle | Views, split: Encoded, index: int) -> dict[str, Any]:
+    """An example of a split with its image as the view has it; a label map and boxes likewise, of a single middle.
+
+    Raises DataError where the image cannot be read or decoded.
+    """
+    example, name = split.read(index), split.name(index)
+    image = view(example["image"], name)
+    if isinstance(view, Middle) and lies_in_image(split.kinds):
+        example = place(example, split.kinds, view.placement(*opened(example["image"], name).size))
+    return example | {"image": image}
+
+
 def resized(image: Image.Image, short_side: int) -> Image.Image:
     """The image with its short side of so many pixels, and its long side in proportion, rounded down."""
-    width, height = image.size
+    size = resized_size(*image.size, short_side)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def resized_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     short, long = min(width, height), max(width, height)
     other = int(short_side * long / short)
-    size = (short_side, other) if width <= height else (other, short_side)
-    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+    return (short_side, other) if width <= height else (other, short_side)
 
 
 def cut(image: Image.Image, left: int, top: int, size: int) -> Image.Image:
