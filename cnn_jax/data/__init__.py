@@ -24,7 +24,7 @@ from cnn_jax.data.dataset import (
 from cnn_jax.data.sources import tfds
 from cnn_jax.data.stream import damaged
 
-__all__ = ["DataError", "Dataset", "Field", "draw", "load", "numbered"]
+__all__ = ["IMAGE_AND_LABEL", "DataError", "Dataset", "Field", "draw", "load", "numbered"]
 
 
 def load(

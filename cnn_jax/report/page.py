@@ -143,7 +143,7 @@ def _run(cell: str, run: Run, headline: Headline) -> dict[str, Any]:
 def _provenance(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str]]]]:
     """For every part of the manifests the distinct values, each with the runs it belongs to ("every run" for all)."""
     out = []
-    for part in ("command", "machine", "devices", "versions", "dataset"):
+    for part in ("command", "machine", "devices", "versions", "dataset", "classes"):
         values: dict[str, list[str]] = {}
         for run in runs:
             if part in run.manifest:

@@ -39,11 +39,16 @@ def load(
     download: bool,
     streamed: bool = False,
     skip_damaged: bool = False,
+    fields: tuple[str, ...] = data.IMAGE_AND_LABEL,
 ) -> Dataset:
     """The data set, read once a process; raises DataError."""
-    dataset = data.load(
-        name, data_dir, validation=validation, download=download, streamed=streamed, skip_damaged=skip_damaged
-    )
+    options: dict[str, Any] = {
+        "validation": validation,
+        "download": download,
+        "streamed": streamed,
+        "skip_damaged": skip_damaged,
+    }
+    dataset = data.load(name, data_dir, fields=fields, **options)
     if dataset.damaged:
         print(
             f"{len(dataset.damaged)} images of {name} cannot be decoded and are left out:", *dataset.damaged, sep="\n  "
@@ -55,9 +60,10 @@ draw = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by side lear
 
 
 def load_for(config: Config, data_dir: str | None, download: bool, skip_damaged: bool = False) -> Dataset:
-    """What the config learns from and is tested on; raises DataError."""
-    streamed = bool(config.data.crop)
-    dataset = load(config.data.name, config.data.validation, data_dir, download, streamed, streamed and skip_damaged)
+    """What the config learns from and is tested on; raises DataError, and ConfigError on an unknown task."""
+    streamed, fields = bool(config.data.crop), tasks.find(config.task).fields(config)
+    skip_damaged = streamed and skip_damaged
+    dataset = load(config.data.name, config.data.validation, data_dir, download, streamed, skip_damaged, fields)
     count = config.data.train_examples
     return draw(dataset, count, config.seed) if count else dataset
 

@@ -56,6 +56,7 @@ class Session:
                 "--workdir, or the same data"
             )
         self.manifest: dict[str, Any] = own | {"seed": config.seed, "headline": headline._asdict()} | about
+        self.manifest["classes"] = {name: list(field.names) for name, field in dataset.fields.items() if field.names}
         self.manifest["sessions"] = before["sessions"]
         self.started, self.compiled = time.monotonic(), compiling[0]
         started = datetime.now(UTC).isoformat(timespec="seconds")
