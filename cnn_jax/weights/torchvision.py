@@ -45,7 +45,7 @@ def options(name: str) -> dict[str, Any]:
 
 
 def family(name: str) -> str:
-    """`resnet_module` of `resnet50`."""
+    """The family of a network, such as resnet of resnet50."""
     return next(letters for letters in FAMILIES if name.startswith(letters))
 
 
