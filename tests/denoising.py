@@ -19,7 +19,7 @@ from cnn_jax.train.task import Headline, Task
 
 NOISE = 0.2
 SUMS = ("loss", "psnr", "count")
-HEADLINE = Headline("psnr", label="PSNR", unit="dB", higher_is_better=True)
+HEADLINE = Headline("psnr", label="PSNR", unit="dB", higher_is_better=True, margin=0.1)
 
 
 def fields(config):

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_jax.report import significance, wording
-from cnn_jax.report.cells import AXES, dataset, number, reason, seed, state, unplanned
+from cnn_jax.report.cells import AXES, common_headline, dataset, number, reason, seed, state, unplanned
 from cnn_jax.report.significance import Estimate, Kind
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.train.record import Run, write_json
 
-ERRORS = ("train_error", "test_error")
 SEEDS = 3
 MARGIN = 0.005
 
@@ -31,7 +30,8 @@ class Comparison(NamedTuple):
     """What is known of a claim before the others of its page are.
 
     Attributes:
-      claim: what is claimed, a sentence; `name` is its short name, `metric` that of the number compared.
+      claim: what is claimed, a sentence; `name` is its short name, `metric` that of the number compared, `title`
+        what it is called, and `unit` its unit.
       kind: see `significance.Kind`; `margin` is the difference from which on A counts as higher than B.
       paired: whether runs are compared seed by seed.
       a, b: {"name", "n", "mean", "sd"}, None for what cannot be computed.
@@ -45,6 +45,8 @@ class Comparison(NamedTuple):
     claim: str
     name: str
     metric: str
+    title: str
+    unit: str
     kind: Kind
     margin: float
     paired: bool
@@ -76,6 +78,7 @@ def compare(
     caller knows that the two cannot be compared; `paired` groups share what their seeds drew, and are compared seed by
     seed.
     """
+    headline, named = common_headline([*a.runs, *b.runs]), metric_name(metric)
     sides = [_numbers(group, metric) for group in (a, b)]
     obstacles = [obstacle] if obstacle else _obstacles(metric, (a, b), sides)
     difference = estimate = None
@@ -93,10 +96,20 @@ def compare(
     elif not paired and difference is not None and all(side["sd"] is not None for side in sides):
         deviations = tuple(side["sd"] for side in sides)
         estimate = significance.welch(*(side[part] for side in sides for part in ("mean", "sd", "n")))
-    return Comparison(
-        *(text, name, metric_name(metric), kind, margin, paired, *sides, difference, estimate, deviations, obstacles),
-        _caveats(metric, (a, b), axes),
-    )
+    words = wording.title(named, headline), wording.unit(named, headline)
+    known = (*sides, difference, estimate, deviations, obstacles, _caveats(metric, (a, b), axes))
+    return Comparison(text, name, named, *words, kind, margin, paired, *known)
+
+
+def compare_headline(name: str, text: str, split: str, a: Group, b: Group, kind: Kind, **options: Any) -> Comparison:
+    """`compare` of the headline of a split: the claim that it is worse in group `a` than in `b`, or is no worse.
+
+    In `text`, {headline} and {worse} stand for the task's words. Where higher is better, `b` is compared with `a`.
+    """
+    headline = common_headline([*a.runs, *b.runs])
+    groups = (b, a) if headline.higher_is_better else (a, b)
+    told = text.format(headline=headline.title, worse=headline.worse)
+    return compare(name, told, headline.name(split), *groups, kind, margin=headline.margin, **options)
 
 
 def judge(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
@@ -129,11 +142,13 @@ def _verdict(one: Comparison, found: dict[str, Any] | None, family: int) -> dict
         "claim": one.claim,
         "name": one.name,
         "metric": one.metric,
+        "title": one.title,
+        "unit": one.unit,
         "kind": one.kind,
         "margin": one.margin,
         "verdict": "UNDECIDED",
         "sentence": "",
-        "rule": wording.rule(one.metric, one.kind, one.margin, one.paired, family),
+        "rule": wording.rule(one.unit, one.kind, one.margin, one.paired, family),
         "a": one.a,
         "b": one.b,
         "difference": one.difference,
@@ -205,7 +220,8 @@ def _obstacles(metric: Metric, groups: Sequence[Group], sides: Sequence[dict[str
 
 def _caveats(metric: Metric, groups: Sequence[Group], axes: Sequence[str]) -> list[str]:
     """Runs that are in no mean, and fields that differ between the runs compared."""
-    out = []
+    out, headline = [], common_headline(run for group in groups for run in group.runs)
+    finals = [headline.name(split) for split in wording.TITLES]
     members = {run.folder: (group.name, run) for group in groups for run in group.runs}
     for group_name, run in members.values():
         name = f"{group_name} seed {seed(run)}"
@@ -213,8 +229,8 @@ def _caveats(metric: Metric, groups: Sequence[Group], axes: Sequence[str]) -> li
             out.append(f"{name} failed and is in no mean: {reason(run)}.")
         elif state(run) == "unfinished":
             out.append(f"{name} is unfinished and in no mean: {reason(run)}.")
-        elif not all(math.isfinite(_value(run, error)) for error in ERRORS if error in (run.result or {})):
-            out.append(f"{name} finished without finite errors.")
+        elif not all(math.isfinite(_value(run, final)) for final in finals if final in (run.result or {})):
+            out.append(f"{name} finished without finite {headline.title}s.")
         elif not math.isfinite(_value(run, metric)):
             out.append(f"{name} finished without a finite number of {metric_name(metric)}.")
     differing = unplanned([run for _, run in members.values()], axes)

@@ -115,12 +115,11 @@ def _warnings(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
 
 def _verdict(verdict: dict[str, Any]) -> dict[str, Any]:
     """The verdict with what the page adds: the colour of its badge and its numbers as text."""
-    percent = wording.in_percent(verdict["metric"])
     named = (("difference", "difference"), ("SE", "standard_error"), ("margin", "margin"))
-    numbers = [(name, wording.amount(verdict[key], verdict["metric"])) for name, key in named]
+    numbers = [(name, wording.amount(verdict[key], verdict["unit"])) for name, key in named]
     badge = {"PASS": "pass", "FAIL": "fail"}.get(verdict["verdict"], "open")
     tests = [(name, verdict[f"p_{name}"]) for name in ("superior", "noninferior") if verdict[f"p_{name}"] is not None]
-    unit = " percentage points" if percent else ""
+    unit = " percentage points" if verdict["unit"] == "%" else ""
     return verdict | {"badge": badge, "numbers": numbers, "unit": unit, "tests": tests}
 
 

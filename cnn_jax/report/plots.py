@@ -20,7 +20,6 @@ from cnn_jax.train.task import Headline
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#000000", "#0072B2", "#CC79A7")
 KIND_COLOURS = {"plain": "#D55E00", "residual": "#0072B2"}
 GREY = "#8a8a8a"
-TITLES = {"train": "training", "test": "test"}
 
 
 STYLE: dict[Any, Any] = {

@@ -3,6 +3,9 @@
 from typing import Any
 
 from cnn_jax.report.significance import ALPHA, POWER, Kind
+from cnn_jax.train.task import Headline
+
+TITLES = {"train": "training", "test": "test"}
 
 INTERVAL = 100 * (1 - 2 * ALPHA)
 
@@ -42,22 +45,31 @@ FINAL = (
 )
 
 
-def in_percent(metric: str) -> bool:
-    """Whether the metric of that name is a fraction told in percent: an error is."""
-    return "error" in metric
+def unit(metric: str, headline: Headline) -> str:
+    """That of a metric: of the headline its own; any other error is a fraction too, and told in percent."""
+    if metric in map(headline.name, TITLES):
+        return headline.unit
+    return "%" if "error" in metric else ""
 
 
-def amount(value: float | None, metric: str, unit: str = "") -> str:
-    """A value of the metric in words, with the unit if it is told in percent; "–" where there is none."""
+def title(metric: str, headline: Headline) -> str:
+    """What a metric is called at the beginning of a sentence: `Training error`."""
+    split = next((split for split in TITLES if metric == headline.name(split)), None)
+    words = metric.replace("_", " ") if split is None else f"{TITLES[split]} {headline.title}"
+    return words[:1].upper() + words[1:]
+
+
+def amount(value: float | None, unit: str, of_percent: str = "") -> str:
+    """A value in words, with its unit, or what stands for it where that is percent; "–" where there is none."""
     if value is None:
         return "–"
-    return f"{100 * value:.2f}{unit}" if in_percent(metric) else f"{value:.4g}"
+    return f"{100 * value:.2f}{of_percent}" if unit == "%" else f"{value:.4g} {unit}".rstrip()
 
 
-def rule(metric: str, kind: Kind, margin: float, paired: bool, family: int) -> str:
-    """How a comparison of the metric is judged on a page with so many claims that can be tested."""
+def rule(unit: str, kind: Kind, margin: float, paired: bool, family: int) -> str:
+    """How a comparison of numbers of that unit is judged on a page with so many claims that can be tested."""
     form = "same" if kind == "same" else "higher"
-    least = f"{100 * margin:g} percentage points" if in_percent(metric) else f"{margin:g}"
+    least = f"{100 * margin:g} percentage points" if unit == "%" else f"{margin:g} {unit}".rstrip()
     text = RULE.format(
         test=PAIRED if paired else WELCH,
         tests=TESTS[form].format(margin=least),
@@ -67,26 +79,26 @@ def rule(metric: str, kind: Kind, margin: float, paired: bool, family: int) -> s
         power=100 * POWER,
         interval=INTERVAL,
     )
-    return text + FINAL if in_percent(metric) else text
+    return text + FINAL if unit == "%" else text
 
 
 def outcome(verdict: dict[str, Any], paired: bool) -> list[str]:
     """The numbers of a verdict in words and what follows from them, errors in percent and percentage points."""
-    difference, metric = verdict["difference"], verdict["metric"]
+    difference, unit = verdict["difference"], verdict["unit"]
     if difference is None:
         return []
     a, b = verdict["a"], verdict["b"]
-    text = f"{_title(metric)}: {a['name']} {_spread(a, metric)}, {b['name']} {_spread(b, metric)}; {a['name']} is "
+    text = f"{verdict['title']}: {a['name']} {_spread(a, unit)}, {b['name']} {_spread(b, unit)}; {a['name']} is "
     direction = "higher" if difference > 0 else "lower"
-    text += "level with it" if difference == 0 else f"{amount(abs(difference), metric, ' points')} {direction}"
+    text += "level with it" if difference == 0 else f"{amount(abs(difference), unit, ' points')} {direction}"
     if verdict["interval"] is None:
         return [f"{text}."]
-    lower, upper = (amount(bound, metric) for bound in verdict["interval"])
+    lower, upper = (amount(bound, unit) for bound in verdict["interval"])
     return [f"{text}, {INTERVAL:g} % interval {lower} to {upper}.", *_conclusion(verdict, paired)]
 
 
 def _conclusion(verdict: dict[str, Any], paired: bool) -> list[str]:
-    a, margin = verdict["a"]["name"], amount(verdict["margin"], verdict["metric"], " points")
+    a, margin = verdict["a"]["name"], amount(verdict["margin"], verdict["unit"], " points")
     superior, noninferior = verdict["p_superior"]["holm"], verdict["p_noninferior"]["holm"]
     far = f"that {a} is higher"
     near = f"that it is {'' if superior <= ALPHA else 'lower or '}less than {margin} higher"
@@ -104,11 +116,6 @@ def _p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3g}"
 
 
-def _title(metric: str) -> str:
-    words = {"train_error": "Training error"}
-    return words.get(metric, metric.replace("_", " ").capitalize())
-
-
-def _spread(side: dict[str, Any], metric: str) -> str:
-    spread = "" if side["sd"] is None else f"sd {amount(side['sd'], metric)}, "
-    return f"{amount(side['mean'], metric, ' %')} ({spread}n = {side['n']})"
+def _spread(side: dict[str, Any], unit: str) -> str:
+    spread = "" if side["sd"] is None else f"sd {amount(side['sd'], unit)}, "
+    return f"{amount(side['mean'], unit, ' %')} ({spread}n = {side['n']})"

@@ -13,12 +13,14 @@ class Headline(NamedTuple):
       label: what people call it, in tables, figures and sentences; empty is `metric`.
       unit: `%` is a fraction, told in percent; anything else stands behind the number.
       higher_is_better: its direction.
+      margin: the smallest difference that counts in a claim, half a percentage point of a fraction.
     """
 
     metric: str
     label: str = ""
     unit: str = "%"
     higher_is_better: bool = False
+    margin: float = 0.005
 
     @property
     def title(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from cnn_jax.report import claims, page, tables
 from cnn_jax.report.cells import cell, common_headline, dataset, group, label
-from cnn_jax.report.claims import Comparison, Group, compare
+from cnn_jax.report.claims import Comparison, Group, compare_headline
 from cnn_jax.report.significance import Kind
 from cnn_jax.studies.degradation import figures
 from cnn_jax.train.record import Run, read_runs
@@ -22,11 +22,11 @@ class Side(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What is claimed of the error of `a` beside that of `b`, see `significance.Kind`."""
+    """That the headline of `a` is worse than that of `b`, or no worse; see `claims.compare_headline`."""
 
     name: str
     text: str
-    metric: str
+    split: str
     a: Side
     b: Side
     kind: Kind
@@ -35,16 +35,16 @@ class Claim(NamedTuple):
 DEGRADATION = (
     Claim(
         "plain_degrades",
-        "the deepest plain net has higher training error than the shallowest",
-        "train_error",
+        "the deepest plain net has {worse} training {headline} than the shallowest",
+        "train",
         Side("plain", "plain", "deepest"),
         Side("plain", "plain", "shallowest"),
         "higher",
     ),
     Claim(
         "residual_does_not",
-        "the deepest residual net has no higher training error than the shallowest",
-        "train_error",
+        "the deepest residual net has no {worse} training {headline} than the shallowest",
+        "train",
         Side("residual", "residual", "deepest"),
         Side("residual", "residual", "shallowest"),
         "no_higher",
@@ -52,7 +52,7 @@ DEGRADATION = (
     Claim(
         "residual_beats_its_twin",
         "the deepest residual net beats its plain twin on test",
-        "test_error",
+        "test",
         Side("plain", "residual", "deepest"),
         Side("residual", "residual", "deepest"),
         "higher",
@@ -125,7 +125,9 @@ def judge(runs: Sequence[Run], claimed: Sequence[Claim] = DEGRADATION) -> list[d
     """
     sides = [[(side.kind, _depth(runs, side)) for side in (claim.a, claim.b)] for claim in claimed]
     verdicts = claims.judge([_compare(runs, claim, *cells) for claim, cells in zip(claimed, sides, strict=True)])
+    swapped = common_headline(runs).higher_is_better
     for verdict, cells in zip(verdicts, sides, strict=True):
+        cells = cells[::-1] if swapped else cells
         for side, (kind, depth) in zip(("a", "b"), cells, strict=True):
             verdict[side] = {"kind": kind, "depth": depth} | {key: verdict[side][key] for key in ("n", "mean", "sd")}
     return verdicts
@@ -138,7 +140,7 @@ def _compare(
     kind, depth = first
     alone = first == second and depth is not None
     obstacle = f"The study has one depth of {kind} nets only ({depth})." if alone else ""
-    return compare(claim.name, claim.text, claim.metric, a, b, claim.kind, obstacle=obstacle)
+    return compare_headline(claim.name, claim.text, claim.split, a, b, claim.kind, obstacle=obstacle)
 
 
 def _group(runs: Sequence[Run], kind: str, depth: int | None, depth_of: str) -> Group:

@@ -27,13 +27,13 @@ from cnn_jax.report.plots import (
     GREY,
     KIND_COLOURS,
     STYLE,
-    TITLES,
     depth_axis,
     iteration_axis,
     paper_points,
     title,
 )
 from cnn_jax.report.tables import results, summary
+from cnn_jax.report.wording import TITLES
 from cnn_jax.train.record import Run
 from cnn_jax.train.task import ERROR, Headline
 

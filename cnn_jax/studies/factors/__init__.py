@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cnn_jax.report import claims, page, plots
 from cnn_jax.report.cells import common_headline, flatten, number, seed
-from cnn_jax.report.claims import Group, compare
+from cnn_jax.report.claims import Group, compare_headline
 from cnn_jax.report.significance import Kind
 from cnn_jax.report.tables import headers, mean_text, metrics, spread
 from cnn_jax.studies.factors import figures as factor_figures
@@ -16,11 +16,11 @@ from cnn_jax.train.task import Headline
 
 
 class Claim(NamedTuple):
-    """What is claimed of the metric of value `a` beside that of `b`, see `significance.Kind`."""
+    """That the headline of value `a` is worse than that of `b`, or no worse; see `claims.compare_headline`."""
 
     name: str
     text: str
-    metric: str
+    split: str
     a: str
     b: str
     kind: Kind
@@ -41,13 +41,13 @@ NORMALIZATION = Factor(
     (
         Claim(
             "lrn_contributes_little",
-            "without normalisation test error is no higher than with LRN, whose contribution is minimal",
-            *("test_error", "none", "lrn", "no_higher"),
+            "without normalisation test {headline} is no {worse} than with LRN, whose contribution is minimal",
+            *("test", "none", "lrn", "no_higher"),
         ),
         Claim(
             "batch_norm_trains_better",
-            "without normalisation the final training error is higher than with batch norm",
-            *("train_error", "none", "bn", "higher"),
+            "without normalisation the final training {headline} is {worse} than with batch norm",
+            *("train", "none", "bn", "higher"),
         ),
     ),
     {"none": "no normalisation", "lrn": "LRN", "bn": "batch norm"},
@@ -59,18 +59,18 @@ POOLING = Factor(
     (
         Claim(
             "overlapping_no_worse",
-            "overlapping max pooling has no higher test error than max pooling that does not overlap",
-            *("test_error", "overlapping", "max", "no_higher"),
+            "overlapping max pooling has no {worse} test {headline} than max pooling that does not overlap",
+            *("test", "overlapping", "max", "no_higher"),
         ),
         Claim(
             "strided_no_worse",
-            "a strided convolution in the place of each max pooling has no higher test error",
-            *("test_error", "strided", "max", "no_higher"),
+            "a strided convolution in the place of each max pooling has no {worse} test {headline}",
+            *("test", "strided", "max", "no_higher"),
         ),
         Claim(
             "max_no_worse_than_mean",
-            "max pooling has no higher test error than mean pooling",
-            *("test_error", "max", "mean", "no_higher"),
+            "max pooling has no {worse} test {headline} than mean pooling",
+            *("test", "max", "mean", "no_higher"),
         ),
     ),
     {
@@ -88,13 +88,13 @@ ACTIVATION = Factor(
     (
         Claim(
             "relu_trains_better_than_sigmoid",
-            "after as many steps training error is higher with the sigmoid than with ReLU",
-            *("train_error", "sigmoid", "relu", "higher"),
+            "after as many steps training {headline} is {worse} with the sigmoid than with ReLU",
+            *("train", "sigmoid", "relu", "higher"),
         ),
         Claim(
             "relu_trains_better_than_tanh",
-            "after as many steps training error is higher with tanh than with ReLU",
-            *("train_error", "tanh", "relu", "higher"),
+            "after as many steps training {headline} is {worse} with tanh than with ReLU",
+            *("train", "tanh", "relu", "higher"),
         ),
     ),
     {"sigmoid": "sigmoid", "tanh": "tanh", "scaled_tanh": "scaled tanh", "relu": "ReLU"},
@@ -106,18 +106,18 @@ PADDING = Factor(
     (
         Claim(
             "valid_is_worse",
-            "without padding test error is higher than with zero padding",
-            *("test_error", "valid", "zero", "higher"),
+            "without padding test {headline} is {worse} than with zero padding",
+            *("test", "valid", "zero", "higher"),
         ),
         Claim(
             "symmetric_no_worse",
-            "symmetric padding has no higher test error than zero padding",
-            *("test_error", "symmetric", "zero", "no_higher"),
+            "symmetric padding has no {worse} test {headline} than zero padding",
+            *("test", "symmetric", "zero", "no_higher"),
         ),
         Claim(
             "circular_no_worse",
-            "circular padding has no higher test error than zero padding",
-            *("test_error", "circular", "zero", "no_higher"),
+            "circular padding has no {worse} test {headline} than zero padding",
+            *("test", "circular", "zero", "no_higher"),
         ),
     ),
     {
@@ -224,5 +224,5 @@ def judge(groups: Mapping[tuple[str, str], Sequence[Run]], factor: Factor) -> li
             several = len(models) > 1
             label = f"{claim.name}_{model}" if several else claim.name
             text = f"{model}: {claim.text}" if several else claim.text
-            out.append(compare(label, text, claim.metric, a, b, claim.kind, axes=(factor.field,)))
+            out.append(compare_headline(label, text, claim.split, a, b, claim.kind, axes=(factor.field,)))
     return claims.judge(out)

@@ -11,8 +11,9 @@ from matplotlib.ticker import PercentFormatter
 
 from cnn_jax.report.cells import common_headline, number, state
 from cnn_jax.report.curves import SPLITS, over_seeds, rate_changes, steps_per_epoch
-from cnn_jax.report.plots import COLOURS, GREY, STYLE, TITLES, iteration_axis, value_axis
+from cnn_jax.report.plots import COLOURS, GREY, STYLE, iteration_axis, value_axis
 from cnn_jax.report.tables import mean_and_deviation
+from cnn_jax.report.wording import TITLES
 from cnn_jax.train.record import Run
 
 CURVES = (
