@@ -96,9 +96,22 @@ def compare(
     elif not paired and difference is not None and all(side["sd"] is not None for side in sides):
         deviations = tuple(side["sd"] for side in sides)
         estimate = significance.welch(*(side[part] for side in sides for part in ("mean", "sd", "n")))
-    words = wording.title(named, headline), wording.unit(named, headline)
-    known = (*sides, difference, estimate, deviations, obstacles, _caveats(metric, (a, b), axes))
-    return Comparison(text, name, named, *words, kind, margin, paired, *known)
+    return Comparison(
+        text,
+        name,
+        named,
+        wording.title(named, headline),
+        wording.unit(named, headline),
+        kind,
+        margin,
+        paired,
+        *sides,
+        difference,
+        estimate,
+        deviations,
+        obstacles,
+        _caveats(metric, (a, b), axes),
+    )
 
 
 def compare_headline(name: str, text: str, split: str, a: Group, b: Group, kind: Kind, **options: Any) -> Comparison:
