@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from cnn_jax.config import Classification, Config, ConfigError, Data, Model, Optim, near
+from cnn_jax.config import Classification, Config, ConfigError, Data, Model, Optim, suggest
 
 # ImageNet as the papers crop it: 224 pixels of images of 256, mirrored at random; tested in the middle of 256. The mean
 # is a colour, where AlexNet and the ResNets subtract the mean image: images that are streamed have no mean image.
@@ -179,7 +179,7 @@ def get(name: str, dataset: str | None = None, model: str = "resnet20") -> Confi
         base = (dataset or "").partition(":")[0]
         name = next(preset for net, data, preset in RECIPES if re.fullmatch(net, model) and re.fullmatch(data, base))
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; {near(name, PRESETS)}")
+        raise ConfigError(f"unknown preset {name!r}; {suggest(name, PRESETS)}")
     preset = PRESETS[name]
     return replace(
         preset, data=replace(preset.data, name=dataset or preset.data.name), model=replace(preset.model, name=model)

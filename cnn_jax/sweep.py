@@ -30,16 +30,16 @@ def grid(base: Config, axes: Axes) -> list[Config]:
         assignments: dict[str, Any] = {}
         for axis, value in zip(axes, values, strict=True):
             assignments |= {axis: value} if isinstance(axis, str) else dict(zip(axis, value, strict=True))
-        configs.append(config_lib.changed(base, assignments))
+        configs.append(config_lib.replace_fields(base, assignments))
     return configs
 
 
-def with_epochs(config: Config, epochs: float, examples: int) -> Config:
+def set_epochs(config: Config, epochs: float, examples: int) -> Config:
     """The config for that many passes over `examples`, evaluated once in each."""
     if not epochs > 0:
         raise ConfigError(f"--epochs={epochs:g}: must be above 0")
-    config = config_lib.change(config, "steps", max(1, round(epochs * examples / config.batch_size)))
-    return config_lib.change(config, "evaluations", max(1, round(epochs)))
+    config = config_lib.replace_field(config, "steps", max(1, round(epochs * examples / config.batch_size)))
+    return config_lib.replace_field(config, "evaluations", max(1, round(epochs)))
 
 
 def resolve(config: Config, layout: Layout, dataset: Dataset) -> Config:
@@ -49,7 +49,7 @@ def resolve(config: Config, layout: Layout, dataset: Dataset) -> Config:
     """
     config = tasks.complete(config, dataset)
     if config.model.bn_group == "device":
-        config = config_lib.change(config, "model.bn_group", max(1, config.batch_size // len(layout.devices)))
+        config = config_lib.replace_field(config, "model.bn_group", max(1, config.batch_size // len(layout.devices)))
     devices.check_batch(config, layout)
     return config_lib.check(config)
 
@@ -60,23 +60,23 @@ def run_name(config: Config) -> str:
     return f"{config.model.name}-{dataset}-seed{config.seed}-{config_lib.fingerprint(config)}"
 
 
-def labels(configs: Sequence[Config]) -> dict[Config, str]:
+def label_configs(configs: Sequence[Config]) -> dict[Config, str]:
     """`resnet20 penalty.l1=0.001`: the network, and the fields in which a config is not as the first, seeds apart."""
-    first, said = config_lib.flatten(configs[0]), {}
+    first, labels = config_lib.flatten(configs[0]), {}
     for config in configs:
         fields = config_lib.flatten(config)
         others = [f"{path}={value}" for path, value in fields.items() if value != first[path]]
         named = [field for field in others if not field.startswith(("seed=", "model.name="))]
-        said[config] = " ".join([config.model.name, *named])
-    return said
+        labels[config] = " ".join([config.model.name, *named])
+    return labels
 
 
-def folders(configs: Iterable[Config], workdir: Path) -> dict[Path, Config]:
+def run_folders(configs: Iterable[Config], workdir: Path) -> dict[Path, Config]:
     """The run folder of each config: the one in the workdir that is its own, or a new one by `run_name`.
 
     An older version may have named it otherwise. Raises ConfigError where two configs are the same.
     """
-    there = existing(workdir)
+    there = find_existing(workdir)
     named: dict[Path, Config] = {}
     for config in configs:
         folder = workdir / run_name(config)
@@ -90,7 +90,7 @@ def folders(configs: Iterable[Config], workdir: Path) -> dict[Path, Config]:
     return named
 
 
-def existing(workdir: Path) -> dict[Config, Path]:
+def find_existing(workdir: Path) -> dict[Config, Path]:
     """The run folders of the workdir by their configs; what cannot be read as one is left out."""
     found = {}
     for path in sorted(workdir.glob("*/config.json")):
@@ -107,7 +107,7 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
       RecordError: the workdir cannot be written.
     """
     processes.run_on_leader(lambda: str(record.require_writable(workdir)))
-    runs, said = folders(configs, workdir), labels(configs)
+    runs, labels = run_folders(configs, workdir), label_configs(configs)
     results = processes.run_on_leader(lambda: [record.read_json(folder / "result.json") for folder in runs])
     outcomes, todo = [], {}
     for (folder, config), result in zip(runs.items(), results, strict=True):
@@ -119,7 +119,7 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
         print(f"{len(outcomes)} of {len(runs)} runs are finished already")
     for outcome in execute(todo, settings):
         outcomes.append(outcome)
-        cell = said[runs[outcome.folder]]
+        cell = labels[runs[outcome.folder]]
         print(f"[{len(outcomes)}/{len(runs)}] {outcome.folder.name} ({cell}): {describe(outcome)}", flush=True)
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
@@ -129,7 +129,7 @@ def run(configs: Sequence[Config], workdir: Path, settings: Settings) -> list[Ou
     return outcomes
 
 
-def measure(workdir: Path, measurement: Callable[[Path], dict[str, Any]], progress: bool) -> None:
+def measure_runs(workdir: Path, measurement: Callable[[Path], dict[str, Any]], progress: bool) -> None:
     """Writes what `measurement(folder)` gives into each finished run's measured.json, where there is none yet."""
     finished = sorted(path.parent for path in workdir.glob("*/result.json"))
     todo = [folder for folder in finished if not (folder / "measured.json").exists()]

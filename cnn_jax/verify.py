@@ -52,7 +52,7 @@ class Verdict(NamedTuple):
         return self.first_difference is None and others <= {None}
 
     @property
-    def to_rounding(self) -> bool:
+    def equal_to_rounding(self) -> bool:
         """Whether all is equal but for rounding, which another environment explains."""
         others = [*self.evaluations.values(), *self.checkpoints.values()]
         largest = max(self.largest_difference, *(other or 0.0 for other in others), 0.0)
@@ -60,7 +60,7 @@ class Verdict(NamedTuple):
 
     @property
     def passed(self) -> bool:
-        return self.exact or self.to_rounding
+        return self.exact or self.equal_to_rounding
 
     def __str__(self) -> str:
         first, last = self.steps
@@ -73,9 +73,9 @@ class Verdict(NamedTuple):
             )
         for what, differences in (("evaluation at step", self.evaluations), ("checkpoint", self.checkpoints)):
             for step, difference in differences.items():
-                said = "equal bit for bit" if difference is None else f"differs by {difference:.1e}, relative"
-                lines.append(f"{what} {step}: {said}")
-        lines.append("EQUAL" if self.exact else "EQUAL TO ROUNDING" if self.to_rounding else "DIFFERENT")
+                text = "equal bit for bit" if difference is None else f"differs by {difference:.1e}, relative"
+                lines.append(f"{what} {step}: {text}")
+        lines.append("EQUAL" if self.exact else "EQUAL TO ROUNDING" if self.equal_to_rounding else "DIFFERENT")
         return "\n".join(lines)
 
 
@@ -103,24 +103,26 @@ def verify(
     program = loop.make_program(task, config.optim, config.penalty, config.steps, layout)
     state = loop.initial_state(program, task, config, dataset)
     if start:
-        state = checkpoint(run.folder, start, state)
-    state, resident = devices.replicate(layout, state), feed.on_devices(dataset, layout)["train"]
-    key, batches = loop.run_key(config, layout), feed.training(dataset, config, layout, start)
-    kept, lines = digests(run.folder), {line["step"]: line for line in run.metrics}
+        state = read_checkpoint(run.folder, start, state)
+    state, resident = devices.replicate(layout, state), feed.put_on_devices(dataset, layout)["train"]
+    key, batches = loop.run_key(config, layout), feed.training_batches(dataset, config, layout, start)
+    kept, lines = read_digests(run.folder), {line["step"]: line for line in run.metrics}
     losses, evaluations, checkpoints = [], {}, {}
     bar = tqdm(range(start + 1, start + len(recorded) + 1), "repeating", unit="step", disable=not progress)
     for taken, batch in zip(bar, batches, strict=False):
         state, loss = program.train_step(state, resident, devices.shard(layout, batch), key)
         losses.append(np.float32(loss))
-        if taken in config.evaluated_steps:
+        if taken in config.evaluation_steps:
             if taken in lines:
                 others = sorted(dataset.splits.keys() - {"train"})
                 means = {one: loop.evaluate_split(task, program, dataset, one, config, layout, state) for one in others}
                 line = loop.metrics_line(config, dataset.count("train"), state, taken, means)
-                evaluations[taken] = line_difference(line, lines[taken], task)
+                evaluations[taken] = metrics_difference(line, lines[taken], task)
             state = state.replace(sums=devices.replicate(layout, zero_sums(task.sums)))
         if taken in kept:
-            checkpoints[taken] = None if digest(state) == kept[taken] else distance(run.folder, taken, state)
+            checkpoints[taken] = (
+                None if digest(state) == kept[taken] else checkpoint_difference(run.folder, taken, state)
+            )
     batches.close()
     ours = np.asarray(losses, np.float32)
     different = np.flatnonzero(ours.view(np.uint32) != recorded.view(np.uint32))
@@ -128,14 +130,14 @@ def verify(
         (start + 1, start + len(recorded)),
         len(recorded) - len(different),
         start + 1 + int(different[0]) if len(different) else None,
-        max((relative(float(ours[step]), float(recorded[step])) for step in different), default=0.0),
+        max((relative_difference(float(ours[step]), float(recorded[step])) for step in different), default=0.0),
         evaluations,
         checkpoints,
-        tuple(environment(run, dataset, layout)),
+        tuple(environment_differences(run, dataset, layout)),
     )
 
 
-def relative(ours: float, theirs: float) -> float:
+def relative_difference(ours: float, theirs: float) -> float:
     """Their distance as a part of the second's size; infinite where one is not finite, or the second is 0."""
     if ours == theirs:
         return 0.0
@@ -143,56 +145,56 @@ def relative(ours: float, theirs: float) -> float:
     return part if math.isfinite(part) else math.inf
 
 
-def line_difference(ours: dict[str, Any], theirs: dict[str, Any], task: Task) -> float | None:
+def metrics_difference(ours: dict[str, Any], theirs: dict[str, Any], task: Task) -> float | None:
     """The largest relative difference of two lines of metrics.jsonl, None where they say the very same.
 
     The headline and scores do not count: they may be decisions, and an image between two classes changes sides by
     rounding. The other sums, losses, tell as much.
     """
-    ours, theirs = record.finite(ours), {name: value for name, value in theirs.items() if name != "step"}
+    ours, theirs = record.replace_nonfinite(ours), {name: value for name, value in theirs.items() if name != "step"}
     if ours == theirs:
         return None
     sums = {*task.sums, *task.means} - {task.headline.metric}
     names = [name for name in ours.keys() | theirs.keys() if name in ALWAYS or name.partition("_")[2] in sums]
     values = [[math.inf if (value := line.get(name)) is None else value for line in (ours, theirs)] for name in names]
-    return max(relative(*pair) for pair in values)
+    return max(relative_difference(*pair) for pair in values)
 
 
-def distance(folder: Path, step: int, state: TrainState) -> float:
+def checkpoint_difference(folder: Path, step: int, state: TrainState) -> float:
     """How far all that a kept checkpoint's steps have made is from ours, relative; infinite where it is damaged."""
     try:
-        kept = checkpoint(folder, step, state)
+        saved = read_checkpoint(folder, step, state)
     except RecordError:
         return math.inf
     theirs, ours = (
         [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(jax.device_get((one.variables, one.opt_state)))]
-        for one in (kept, state)
+        for one in (saved, state)
     )
     apart = sum(float(np.square(a - b).sum()) for a, b in zip(ours, theirs, strict=True))
     return math.sqrt(apart / sum(float(np.square(leaf).sum()) for leaf in theirs))
 
 
-def digests(folder: Path) -> dict[int, str]:
+def read_digests(folder: Path) -> dict[int, str]:
     """The digest of each checkpoint that a run keeps, by step."""
     steps = [path for path in (folder / "checkpoints").glob("*") if path.name.isdigit()]
     metas = {int(path.name): record.read_json(path / "meta" / "metadata") for path in steps}
     return {step: meta["digest"] for step, meta in sorted(metas.items()) if meta}
 
 
-def checkpoint(folder: Path, step: int, like: TrainState) -> TrainState:
+def read_checkpoint(folder: Path, step: int, like: TrainState) -> TrainState:
     """The state of a kept checkpoint; raises RecordError where there is none, or it is damaged."""
-    kept = digests(folder)
-    if step not in kept:
+    digests = read_digests(folder)
+    if step not in digests:
         raise RecordError(
-            f"{folder} keeps no checkpoint of step {step}; it keeps {', '.join(map(str, kept)) or 'none'}"
+            f"{folder} keeps no checkpoint of step {step}; it keeps {', '.join(map(str, digests)) or 'none'}"
         )
     state = variables.read_tree(folder / "checkpoints" / str(step) / "state", like)
-    if digest(state) != kept[step]:
+    if digest(state) != digests[step]:
         raise RecordError(f"{folder / 'checkpoints' / str(step)} is damaged; verify from the beginning, --from=0")
     return state
 
 
-def environment(run: Run, dataset: Dataset, layout: Layout) -> list[str]:
+def environment_differences(run: Run, dataset: Dataset, layout: Layout) -> list[str]:
     """In what this machine and call differ from those of the run, as far as its manifest tells."""
     here, differences = manifest.facts(dataset, layout), []
     for name in here.keys() & run.manifest.keys():

@@ -39,7 +39,7 @@ def main() -> None:
         print(convolutions.measure_table(FLAGS.batch_size, FLAGS.steps))
         return
     require_peer(FLAGS.peer, "benchmark")
-    workdir = require_writable(launcher.path(FLAGS.workdir))
+    workdir = require_writable(launcher.expand_path(FLAGS.workdir))
     sizes = (FLAGS.batch_size, FLAGS.image_size, FLAGS.width, FLAGS.dtype, cpu_threads())
     workloads = [Workload(name, *sizes, FLAGS.parallel, FLAGS.devices, tuple(FLAGS.set)) for name in FLAGS.models]
     for workload in workloads:
@@ -47,7 +47,7 @@ def main() -> None:
         make_config(workload)
     measured = []
     for workload in tqdm(workloads, unit="model", disable=not FLAGS.progress):
-        profile = FLAGS.profile and str(launcher.path(FLAGS.profile) / workload.model)
+        profile = FLAGS.profile and str(launcher.expand_path(FLAGS.profile) / workload.model)
         measured.append(measuring.measure(workload, FLAGS.peer, FLAGS.steps, profile))
     title = measuring.title(workloads[0])
     print("\n".join([title, measuring.format_table(measured), *growth.write(measured, workdir, title)]))

@@ -31,9 +31,9 @@ flags.DEFINE_string("workdir", "runs/converted", "The checkpoint's folder, a new
 def main() -> None:
     if None in (FLAGS.model, FLAGS.weights, FLAGS.source):
         raise ConfigError("give --model, --weights and --source")
-    file, folder = launcher.path(FLAGS.weights), launcher.path(FLAGS.workdir)
+    file, folder = launcher.expand_path(FLAGS.weights), launcher.expand_path(FLAGS.workdir)
     if FLAGS.back is not None:
-        variables, about = stored.load(launcher.path(FLAGS.back))
+        variables, about = stored.load(launcher.expand_path(FLAGS.back))
         if about["model"]["name"] != FLAGS.model:
             raise ConfigError(f"--back={FLAGS.back} is a {about['model']['name']}, not a {FLAGS.model}")
         weights.save(file, FLAGS.model, FLAGS.source, unstack_blocks(variables))

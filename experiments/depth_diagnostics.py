@@ -11,13 +11,13 @@ WORKDIR/diagnostics; no network is examined twice.
 
 from absl import flags
 
-from cnn_jax.runner import load, load_for
+from cnn_jax.runner import load_config_dataset, load_dataset
 from cnn_jax.studies import depth as depth_diagnostics
 from cnn_jax.studies.depth import measure as study
 from cnn_jax.train import devices
 from cnn_jax.train.record import read_runs
 from experiments.flags import launcher, trained
-from experiments.flags.numbers import integers
+from experiments.flags.numbers import parse_integers
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(trained)
@@ -37,18 +37,18 @@ def main() -> None:
     options = study.Options(layout, FLAGS.batch_size, FLAGS.examples, draws=FLAGS.draws, progress=FLAGS.progress)
     if FLAGS.weights or FLAGS.run:
         network, dataset, about = trained.network_and_data()
-        name = f"{about['model']} {about.get('source') or launcher.path(FLAGS.run).name}"
-        file = study.diagnostics_file(launcher.path(FLAGS.workdir or "runs/depth_diagnostics"))
+        name = f"{about['model']} {about.get('source') or launcher.expand_path(FLAGS.run).name}"
+        file = study.diagnostics_file(launcher.expand_path(FLAGS.workdir or "runs/depth_diagnostics"))
         study.measure_network(file, name, network, dataset, options, about["model"])
     else:
-        workdir = launcher.path(FLAGS.workdir or "runs/depth_sweep")
+        workdir = launcher.expand_path(FLAGS.workdir or "runs/depth_sweep")
         runs = read_runs(workdir) if not FLAGS.at_init or any(workdir.glob("*/config.json")) else []
         if FLAGS.at_init:
-            dataset = load(FLAGS.dataset or "digits", 0, FLAGS.data_dir, FLAGS.download)
-            begun = study.initial_configs(FLAGS.at_init, integers("depths"), integers("seeds"), dataset)
-            study.measure_initial(study.diagnostics_file(workdir), begun, dataset, FLAGS.progress)
+            dataset = load_dataset(FLAGS.dataset or "digits", 0, FLAGS.data_dir, FLAGS.download)
+            configs = study.initial_configs(FLAGS.at_init, parse_integers("depths"), parse_integers("seeds"), dataset)
+            study.measure_initial(study.diagnostics_file(workdir), configs, dataset, FLAGS.progress)
         file = study.diagnostics_file(workdir)
-        study.measure_runs(file, runs, lambda run: load_for(run, FLAGS.data_dir, FLAGS.download), options)
+        study.measure_runs(file, runs, lambda run: load_config_dataset(run, FLAGS.data_dir, FLAGS.download), options)
     print(depth_diagnostics.write(file.parents[1]))
 
 

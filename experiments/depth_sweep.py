@@ -11,7 +11,7 @@ from functools import partial
 
 from absl import flags
 
-from cnn_jax.config import ConfigError, near
+from cnn_jax.config import ConfigError, suggest
 from cnn_jax.report.curves import read_overlay
 from cnn_jax.studies import degradation
 from experiments.flags import launcher, runs, sweep
@@ -29,8 +29,8 @@ FLAGS.set_default("workdir", "runs/depth_sweep")
 def main() -> int:
     for kind in FLAGS.kinds:
         if kind not in KINDS:
-            raise ConfigError(f"--kinds: unknown kind {kind!r}; {near(kind, KINDS)}")
-    names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in runs.integers("depths")]
+            raise ConfigError(f"--kinds: unknown kind {kind!r}; {suggest(kind, KINDS)}")
+    names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in runs.parse_integers("depths")]
     if FLAGS.overlay:
         read_overlay(FLAGS.overlay)  # a file that cannot be drawn is told now, not after hours of training
     return sweep.run("depth_sweep", names, {}, partial(degradation.write, overlay=FLAGS.overlay))

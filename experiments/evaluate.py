@@ -31,15 +31,15 @@ flags.DEFINE_string("image", None, "In place of a data set: print the five likel
 def main() -> None:
     layout = devices.make_layout(FLAGS.parallel, FLAGS.devices)
     if FLAGS.image is not None:
-        network = trained.of_weights()
-        image = picture.read(launcher.path(FLAGS.image), network.channels)
-        protocol = protocol_flags.protocol(network._replace(scales=network.scales or (network.model.image_size,)))
+        network = trained.load_network()
+        image = picture.read(launcher.expand_path(FLAGS.image), network.channels)
+        protocol = protocol_flags.make_protocol(network._replace(scales=network.scales or (network.model.image_size,)))
         printing.print_classes(evaluation.predict_top_5(network, image, protocol), FLAGS.image)
         return
     network, dataset, about = trained.network_and_data(streamed=True)
     if FLAGS.split not in dataset.splits:
         raise ConfigError(f"--split={FLAGS.split}: {dataset.name} has {', '.join(dataset.splits)}")
-    protocol = protocol_flags.protocol(network)
+    protocol = protocol_flags.make_protocol(network)
     if FLAGS.recompute_batch_norm and dataset.streamed:
         raise ConfigError("--recompute_batch_norm wants the training split in memory, and this one is streamed")
     examples = dataset.first(FLAGS.split, FLAGS.examples)

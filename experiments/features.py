@@ -27,13 +27,13 @@ flags.DEFINE_string("workdir", "runs/features", "Where the figures go.")
 
 
 def main() -> None:
-    workdir = require_writable(launcher.path(FLAGS.workdir))
+    workdir = require_writable(launcher.expand_path(FLAGS.workdir))
     network, dataset, name = trained.network_and_images()
     look, images = (
-        protocol.look(network),
+        protocol.make_preprocess(network),
         dataset.splits["test"]["image"][: FLAGS.examples] if dataset else np.empty(0),
     )
-    image = picture.read(launcher.path(FLAGS.image), network.channels) if FLAGS.image else images[0]
+    image = picture.read(launcher.expand_path(FLAGS.image), network.channels) if FLAGS.image else images[0]
     save(features.draw_filters(features.first_filters(network.variables["params"]), name), workdir / "filters")
     maps = features.compute_maps(network.model, network.variables, look, image)
     shown = features.to_unit_range(np.asarray(look(image[None])[0]))

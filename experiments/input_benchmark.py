@@ -21,7 +21,7 @@ from cnn_jax.data.sources import folder as image_folder
 from cnn_jax.data.sources import tfds
 from cnn_jax.train.record import require_writable
 from experiments.flags import launcher
-from experiments.flags.numbers import integers
+from experiments.flags.numbers import parse_integers
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("dataset", None, "An image folder in data_dir.", required=True)
@@ -47,8 +47,8 @@ def main() -> None:
             f"--dataset={FLAGS.dataset} is no image folder of --data_dir, or --pixels is not uint8, normalized"
         )
     load(folder.name, folder.parent, streamed=True)
-    workdir = require_writable(launcher.path(FLAGS.workdir))
-    settings = [(workers, pixels) for pixels in FLAGS.pixels for workers in integers("workers")]
+    workdir = require_writable(launcher.expand_path(FLAGS.workdir))
+    settings = [(workers, pixels) for pixels in FLAGS.pixels for workers in parse_integers("workers")]
     workloads = [InputWorkload(str(folder), FLAGS.batch_size, FLAGS.size, *setting) for setting in settings]
     rows = loading.measure(workloads, FLAGS.peer, FLAGS.rounds, FLAGS.batches, FLAGS.progress)
     command = shlex.join(["./launch.sh", "input_benchmark", *sys.argv[1:]])

@@ -13,7 +13,7 @@ import io
 from absl import flags
 
 from cnn_jax import ledger, models
-from cnn_jax.config import ConfigError, near
+from cnn_jax.config import ConfigError, suggest
 from cnn_jax.models.published import ROWS
 from cnn_jax.train.record import write_atomically
 from experiments.flags import launcher
@@ -31,7 +31,7 @@ def main() -> int:
     for name in FLAGS.models:
         models.get_constructor(name)
         if name not in known:
-            raise ConfigError(f"--models={name}: nothing is printed of it; {near(name, known)}")
+            raise ConfigError(f"--models={name}: nothing is printed of it; {suggest(name, known)}")
     entries, model = [], None
     for entry in ledger.make_entries(row for row in ROWS if not FLAGS.models or row.model in FLAGS.models):
         row = entry.row
@@ -46,7 +46,7 @@ def main() -> int:
     verdicts = [entry.verdict for entry in entries]
     print("\n" + ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in MARKS))
     if FLAGS.csv:
-        text, path = io.StringIO(), launcher.path(FLAGS.csv)
+        text, path = io.StringIO(), launcher.expand_path(FLAGS.csv)
         fields = [entry.row._asdict() | entry._asdict() for entry in entries]
         rows = [[field[column] or "" for column in COLUMNS] for field in fields]
         csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])

@@ -34,8 +34,11 @@ def main() -> None:
         raise ConfigError(
             f"--nets={','.join(FLAGS.nets)}: write model:source:file, for instance resnet20:akamaster:FILE"
         )
-    loaded = [networks.load_weights(launcher.path(file), model, source) for model, source, file in nets]
-    workdir, layout = require_writable(launcher.path(FLAGS.workdir)), devices.make_layout(FLAGS.parallel, FLAGS.devices)
+    loaded = [networks.load_weights(launcher.expand_path(file), model, source) for model, source, file in nets]
+    workdir, layout = (
+        require_writable(launcher.expand_path(FLAGS.workdir)),
+        devices.make_layout(FLAGS.parallel, FLAGS.devices),
+    )
     dataset = data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
     evaluated = []
     for (model, source, _), network in zip(nets, loaded, strict=True):

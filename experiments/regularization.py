@@ -36,12 +36,12 @@ FLAGS.set_default("validation", 237)
 
 def measure(folder: Path) -> dict[str, Any]:
     config = networks.read_config(folder)
-    dataset = runner.load_for(config, FLAGS.data_dir, FLAGS.download)
+    dataset = runner.load_config_dataset(config, FLAGS.data_dir, FLAGS.download)
     return weights.measure(networks.load_run(folder, config, dataset)[0], dataset.splits["test"])
 
 
 def report(workdir: Path) -> str:
-    sweep.measure(workdir, measure, FLAGS.progress)
+    sweep.measure_runs(workdir, measure, FLAGS.progress)
     return regularization.write(workdir)
 
 
@@ -50,7 +50,7 @@ def main() -> int:
     if "dropout" not in model_fields(get_constructor(FLAGS.model)):
         cells = [cell | {"model.dropout": cell["model.dropout"] or None} for cell in cells]
     regularized = {tuple(regularizers.DISABLED): [tuple(cell.values()) for cell in cells]}
-    axes = regularized | {"data.flip": [False], "data.train_examples": runs.integers("train_examples")}
+    axes = regularized | {"data.flip": [False], "data.train_examples": runs.parse_integers("train_examples")}
     return sweep_flags.run("regularization", [FLAGS.model], axes, report)
 
 

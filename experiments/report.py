@@ -21,7 +21,7 @@ flags.DEFINE_string("overlay", None, "CSV of published curves to lay over Fig. 6
 def main() -> None:
     if FLAGS.workdir is None and FLAGS.study is None:
         raise ConfigError("give --workdir, the folder that a sweep wrote, or --study for its folder under runs")
-    workdir = launcher.path(FLAGS.workdir or f"runs/{FLAGS.study}")
+    workdir = launcher.expand_path(FLAGS.workdir or f"runs/{FLAGS.study}")
     study, there = FLAGS.study or studies.find(workdir), studies.read(workdir)
     if study != there is not None and study != "depth_diagnostics":  # its page is in a folder below a depth_sweep's
         raise ConfigError(f"--study={study}: {workdir} holds the study {there}; leave --study out")

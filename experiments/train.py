@@ -25,12 +25,12 @@ flags.DEFINE_string(
 
 
 def main() -> None:
-    settings = settings_flags.settings()
+    settings = settings_flags.make_settings()
     if settings.seeds_in_parallel:
         raise ConfigError("--seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep")
-    workdir = launcher.path(FLAGS.workdir)
-    (config,) = runs.configs([FLAGS.model], {"seed": [FLAGS.seed]}, workdir)
-    folder = workdir / FLAGS.run if FLAGS.run else next(iter(sweep.folders([config], workdir)))
+    workdir = launcher.expand_path(FLAGS.workdir)
+    (config,) = runs.make_configs([FLAGS.model], {"seed": [FLAGS.seed]}, workdir)
+    folder = workdir / FLAGS.run if FLAGS.run else next(iter(sweep.run_folders([config], workdir)))
     print(penalties.format_table(runner.initial_parameters(config, settings), config.optim, config.penalty))
     result = runner.run_one(config, folder, settings)
     print(f"{folder}: {sweep.describe(runner.Outcome(folder, result, None))}")

@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 
 from cnn_jax import config, verify
-from cnn_jax.runner import load_for
+from cnn_jax.runner import load_config_dataset
 from cnn_jax.train import devices, record
 from experiments.flags import data, launcher
 from experiments.flags import devices as devices_flags
@@ -27,12 +27,12 @@ flags.DEFINE_integer("from", 0, "The step of a checkpoint that the run keeps; 0 
 
 
 def main() -> int:
-    run = record.read_run(launcher.path(FLAGS.run))
+    run = record.read_run(launcher.expand_path(FLAGS.run))
     own, about = config.from_dict(run.config), run.manifest
     if "accumulate" not in about:
         raise record.RecordError(f"{run.folder / 'manifest.json'} is missing, or of a version without verify")
     data_dir = FLAGS.data_dir or about.get("data_dir")
-    dataset = load_for(
+    dataset = load_config_dataset(
         own, data_dir and str(Path(data_dir).expanduser()), False, bool(about["dataset"].get("left_out"))
     )
     layout = devices.make_layout(

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnn_jax import models, tasks
 from cnn_jax.layers.initializers import initialize
-from cnn_jax.tasks.images import seen_shape
+from cnn_jax.tasks.images import input_shape
 from cnn_jax.train.task import Headline, Task
 
 NOISE = 0.2
@@ -27,11 +27,11 @@ def fields(config):
 
 
 def complete(config, dataset):
-    return replace(config, model=models.complete(config.model, min(seen_shape(config.data, dataset)[:2])))
+    return replace(config, model=models.complete(config.model, min(input_shape(config.data, dataset)[:2])))
 
 
 def make(config, dataset, axis_name):
-    shape = seen_shape(config.data, dataset)
+    shape = input_shape(config.data, dataset)
     model = models.build(
         config.model.name,
         num_classes=10,

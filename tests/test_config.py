@@ -148,7 +148,7 @@ def test_every_field_changes_the_fingerprint():
                 f"{value}x" if isinstance(value, str) else value / 2 if isinstance(value, float) and value else 0.1
             )
             changed = value + 1 if isinstance(value, int) else changed
-        digest = config_lib.fingerprint(config_lib.change(base, path, changed))
+        digest = config_lib.fingerprint(config_lib.replace_field(base, path, changed))
         assert digest not in seen, path
         seen.add(digest)
 
@@ -166,7 +166,7 @@ def test_presets_hold_the_papers_recipe():
 
 def test_evaluations_are_evenly_spread_and_end_with_the_run():
     paper = presets.get("resnet_cifar10")
-    steps = sorted(paper.evaluated_steps)
+    steps = sorted(paper.evaluation_steps)
     assert (len(steps), steps[0], steps[-1]) == (164, 391, 64_000)  # an epoch is 390.6 steps
     assert {after - before for before, after in zip(steps, steps[1:], strict=False)} == {390, 391}
-    assert override(Config(), ["steps=3", "evaluations=10"]).evaluated_steps == {1, 2, 3}
+    assert override(Config(), ["steps=3", "evaluations=10"]).evaluation_steps == {1, 2, 3}

@@ -7,7 +7,7 @@ import pytest
 from flax import traverse_util
 
 from cnn_jax import evaluation, models, tasks
-from cnn_jax.config import Config, ConfigError, Data, Model, change
+from cnn_jax.config import Config, ConfigError, Data, Model, replace_field
 from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.residual import stack_blocks
@@ -157,7 +157,7 @@ def test_responses_after_batch_norm_have_the_deviation_that_it_gives_them(name, 
 def complete(name, digits, **changes):
     config = Config(Model(name, width=4), Data("digits", pad=0, flip=False), batch_size=16)
     for field, value in changes.items():
-        config = change(config, f"model.{field}", value)
+        config = replace_field(config, f"model.{field}", value)
     return tasks.complete(config, digits)
 
 
@@ -185,7 +185,9 @@ def test_before_batch_norm_twice_the_kernel_has_half_the_gradient(digits):
     after = gradient_norms(config, digits, variables)
     expected = before | {"stage2_block1/conv1": before["stage2_block1/conv1"] / 2}
     assert after == pytest.approx(expected, rel=1e-3)
-    assert gradient_norms(change(config, "model.scan", True), digits, stack_blocks(variables)) == pytest.approx(after)
+    assert gradient_norms(replace_field(config, "model.scan", True), digits, stack_blocks(variables)) == pytest.approx(
+        after
+    )
 
 
 def test_any_network_has_gradients_by_layer(digits):

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from cnn_jax import data
-from cnn_jax.config import Config, ConfigError, changed, override
+from cnn_jax.config import Config, ConfigError, override, replace_fields
 from cnn_jax.data import DataError
-from cnn_jax.runner import Settings, load_for, prepare
+from cnn_jax.runner import Settings, load_config_dataset, prepare
 from cnn_jax.sweep import grid
 
 
@@ -31,7 +31,7 @@ def test_what_is_drawn_is_the_seeds(digits):
 
 def test_a_run_learns_from_what_its_seed_drew(digits, digits_dir):
     config = override(Config(), ["data.name=digits", "data.train_examples=50", "seed=2"])
-    dataset = load_for(config, str(digits_dir), False)
+    dataset = load_config_dataset(config, str(digits_dir), False)
     assert pixels(dataset) == pixels(data.draw(digits, 50, 2))
     assert prepare(override(config, ["model.name=resnet8"]), Settings(data_dir=str(digits_dir)))[1] is dataset
 
@@ -49,5 +49,5 @@ def test_an_axis_may_be_several_fields():
 
 def test_several_fields_are_checked_when_all_are_changed():
     with pytest.raises(ConfigError):
-        changed(Config(), {"patience": 3})
-    assert changed(Config(), {"patience": 3, "data.validation": 10}).patience == 3
+        replace_fields(Config(), {"patience": 3})
+    assert replace_fields(Config(), {"patience": 3, "data.validation": 10}).patience == 3

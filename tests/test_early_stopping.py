@@ -18,14 +18,14 @@ def lines(*errors):
 
 
 def test_the_best_is_the_first_of_equals():
-    assert early_stopping.best(lines(0.5, 0.2, 0.3, 0.2), ERROR)["step"] == 2
+    assert early_stopping.best_evaluation(lines(0.5, 0.2, 0.3, 0.2), ERROR)["step"] == 2
 
 
 def test_the_best_is_the_highest_where_higher_is_better_and_never_what_is_no_number():
     metrics = [{"step": step, "validation_psnr": psnr} for step, psnr in enumerate((20.0, None, 22.5, 21.0))]
     psnr = Headline("psnr", unit="dB", higher_is_better=True)
-    assert early_stopping.best(metrics, psnr)["step"] == 2
-    assert [early_stopping.is_over(metrics, patience, psnr) for patience in (1, 2)] == [True, False]
+    assert early_stopping.best_evaluation(metrics, psnr)["step"] == 2
+    assert [early_stopping.should_stop(metrics, patience, psnr) for patience in (1, 2)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_best_is_the_highest_where_higher_is_better_and_never_what_is_no_num
     ],
 )
 def test_when_it_is_over(errors, patience, over):
-    assert early_stopping.is_over(lines(*errors), patience, ERROR) is over
+    assert early_stopping.should_stop(lines(*errors), patience, ERROR) is over
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def undisturbed(problem, tmp_path_factory):
 def test_the_run_ends_early_at_its_best_network(undisturbed, problem):
     result, folder = undisturbed
     metrics = record.read_metrics(folder)
-    best = early_stopping.best(metrics, ERROR)
+    best = early_stopping.best_evaluation(metrics, ERROR)
     assert metrics[-1]["step"] < 64 and metrics.index(best) == len(metrics) - 3
     assert (result["steps"], result["test_error"]) == (best["step"], best["test_error"])
     assert result["validation_error"] == min(line["validation_error"] for line in metrics)

@@ -62,7 +62,7 @@ def test_one_crop_is_what_training_evaluates(layout, digits):
     variables = task.init(jax.random.key(0), None)
     step = devices.parallelize(layout, make_evaluate_step(task.evaluate, layout.axis_name), "rrrs")
     given = devices.replicate(layout, (variables, digits.splits["test"]))
-    there, _ = exact.evaluate(layout, step, *given, feed.indexed(360, 100, layout), task.sums)
+    there, _ = exact.evaluate(layout, step, *given, feed.index_batches(360, 100, layout), task.sums)
     model = models.build("resnet8", num_classes=10, **models.build_arguments(config.model))
     network = Network(model, variables, preprocessing(config.data, digits), 1)
     here = evaluation.evaluate(network, digits.splits["test"], Protocol(), layout, batch_size=100)

@@ -109,7 +109,7 @@ def test_devices_hold_every_field_but_captions():
         "what": ((2,), np.int32),
         "real": ((2,), np.bool_),
     }
-    held = feed.on_devices(dataset, layout)
+    held = feed.put_on_devices(dataset, layout)
     assert held["train"].keys() == held["test"].keys() == dataset.shapes().keys()
     np.testing.assert_array_equal(held["test"]["image"], dataset.splits["test"]["image"])
 

@@ -8,7 +8,7 @@ import pytest
 from flax import traverse_util
 
 from cnn_jax import presets, sweep, tasks, weights
-from cnn_jax.config import ConfigError, Model, change, override
+from cnn_jax.config import ConfigError, Model, override, replace_field
 from cnn_jax.data import Dataset, Field, numbered
 from cnn_jax.runner import Settings, run_one
 from cnn_jax.train import devices, loop
@@ -47,7 +47,7 @@ def assert_equal(one, other):
 
 
 def begun(base, digits, folder, *assignments):
-    config = override(change(base, "init_from", str(folder)), assignments)
+    config = override(replace_field(base, "init_from", str(folder)), assignments)
     return sweep.resolve(config, devices.make_layout("jit", 1), digits)
 
 
@@ -56,7 +56,7 @@ def test_a_run_begins_with_what_another_learned(base, resolved, trained, digits)
     learned, about = stored.load(trained)
     assert config.init_digest == about["digest"]
     assert_equal(variables_of(config, digits), learned)
-    drawn = variables_of(change(resolved, "seed", 5), digits)
+    drawn = variables_of(replace_field(resolved, "seed", 5), digits)
     assert (drawn["params"]["fc"]["kernel"] != learned["params"]["fc"]["kernel"]).any()
 
 
@@ -124,7 +124,7 @@ def test_a_changed_or_damaged_start_is_noticed(base, resolved, digits, tmp_path)
     stored.save(tmp_path / "one", variables_of(resolved, digits), about)
     config = begun(base, digits, tmp_path / "one")
     (tmp_path / "one").rename(tmp_path / "old")
-    stored.save(tmp_path / "one", variables_of(change(resolved, "seed", 1), digits), about)
+    stored.save(tmp_path / "one", variables_of(replace_field(resolved, "seed", 1), digits), about)
     with pytest.raises(ConfigError, match="are not those this config began with"):
         variables_of(config, digits)
     for path in (tmp_path / "one" / "variables").rglob("*"):
@@ -163,7 +163,7 @@ def test_akamasters_weights_are_trained_on_and_resumed(real_data, tmp_path):
     config = override(
         presets.get("resnet_cifar10", "tiny"), ["batch_size=8", "steps=2", "evaluations=2", "model.bn_group=8"]
     )
-    config = change(config, "init_from", str(tmp_path / "start"))
+    config = replace_field(config, "init_from", str(tmp_path / "start"))
     layout = devices.make_layout("jit", 1)
     config = sweep.resolve(config, layout, dataset)
     assert config.model.zero_channels == "each_side" and config.data.std == (0.229, 0.224, 0.225)

@@ -160,7 +160,7 @@ def test_the_recipe_lowers_the_loss_of_a_few_digits(name, digits):
     task = tasks.make(config, digits, None)
     batch = {field: values[:32] for field, values in digits.splits["train"].items()} | {"slot": np.arange(32)}
     variables = task.init(jax.random.key(0), batch)
-    descent = optimizer.make(config.optim, 1_000)
+    descent = optimizer.make_optimizer(config.optim, 1_000)
 
     @jax.jit
     def step(variables, state):

@@ -59,7 +59,7 @@ def test_the_table_shows_what_decays(params):
 def test_updates_equal_a_second_implementation(nesterov):
     optim = Optim(learning_rate=0.1, boundaries=(0.5,), momentum=0.9, weight_decay=0.01, nesterov=nesterov)
     params = {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([3.0])}
-    sgd = optimizer.make(optim, 4)
+    sgd = optimizer.make_optimizer(optim, 4)
     state = sgd.init(params)
     weight, bias, velocity, bias_velocity = np.array([1.0, -2.0]), np.array([3.0]), np.zeros(2), np.zeros(1)
     for step in range(4):

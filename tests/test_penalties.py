@@ -35,7 +35,7 @@ REGRESSION = Task(None, half_mean_square, None, SUMS, Headline("error"), "patien
 def optimum(penalty, momentum=0.9, steps=3000):
     """Where the training step itself comes to rest, over the whole data, from 0."""
     optim = Optim(learning_rate=0.2 * (1 - momentum), boundaries=(0.4, 0.6, 0.8), momentum=momentum, weight_decay=0.0)
-    sgd = optimizer.make(optim, steps, penalty)
+    sgd = optimizer.make_optimizer(optim, steps, penalty)
     step = make_train_step(REGRESSION, sgd, None, penalty)
     state = make_state({"params": {"kernel": jnp.zeros((1, 10))}}, sgd, SUMS)
 
@@ -72,7 +72,7 @@ def test_optima_are_scikit_learns(name, form, momentum):
 
 def test_the_half_form_is_weight_decay():
     def after_steps(optim, penalty):
-        sgd = optimizer.make(optim, 20, penalty)
+        sgd = optimizer.make_optimizer(optim, 20, penalty)
         step = jax.jit(make_train_step(REGRESSION, sgd, None, penalty))
         state = make_state({"params": {"kernel": jnp.ones((1, 10))}}, sgd, SUMS)
         for _ in range(20):
@@ -137,7 +137,7 @@ def test_max_norm_bounds_each_units_vector_and_no_shorter_one():
 
 def test_decoupled_decay_is_kept_out_of_the_momentum():
     optim = Optim(learning_rate=0.1, boundaries=(0.5,), weight_decay=0.2, decoupled=True)
-    sgd, params = optimizer.make(optim, 4), {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([3.0])}
+    sgd, params = optimizer.make_optimizer(optim, 4), {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([3.0])}
     state, weight, velocity = sgd.init(params), np.array([1.0, -2.0]), np.zeros(2)
     for step in range(4):
         updates, state = sgd.update({"kernel": jnp.array([0.5, 1.0]), "bias": jnp.zeros(1)}, state, params)

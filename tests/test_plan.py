@@ -19,7 +19,7 @@ def row(name, tmp_path, accumulate=1, hours=24.0):
     dataset = known.absent("imagenet2012")
     one = tasks.complete(presets.get("auto", "imagenet2012", name), dataset)
     layout = devices.make_layout("jit", 2, accumulate)
-    text = plan.counted([one], [dataset], tmp_path, layout, hours)
+    text = plan.estimate_plan([one], [dataset], tmp_path, layout, hours)
     assert "2 devices" in text and "nothing was trained or timed" in text
     columns = text.splitlines()[1].split()
     return dict(
@@ -44,14 +44,14 @@ def test_parts_of_a_batch_need_less_memory_and_haste_more_images(tmp_path):
 def recipe(name, **changes):
     dataset = known.absent("imagenet2012")
     one = tasks.complete(presets.get("auto", "imagenet2012", name), dataset)
-    task = tasks.make(config.changed(one, changes), dataset, None)
+    task = tasks.make(config.replace_fields(one, changes), dataset, None)
     return task, task.init(jax.random.key(0), None), one, dataset
 
 
 def test_what_is_kept_grows_with_the_examples_alone():
     """Of n examples n times as much; what does not depend on them is the parameters, each of which is needed once."""
     problem = recipe("resnet18", **{"model.bn_group": "global"})
-    kept = [plan.kept_bytes(*problem, examples) for examples in (8, 16, 32)]
+    kept = [plan.activation_bytes(*problem, examples) for examples in (8, 16, 32)]
     assert kept == [kept[0], 2 * kept[0], 4 * kept[0]]
     parameters = 4 * sum(leaf.size for leaf in jax.tree.leaves(problem[1]["params"]))
     assert plan.residual_bytes(*problem, 8) - kept[0] == pytest.approx(parameters, rel=0.01)
@@ -63,7 +63,7 @@ def test_what_vgg_keeps_is_its_maps():
     blocks = [(224, 3, 64, 2), (112, 64, 128, 2), (56, 128, 256, 3), (28, 256, 512, 3), (14, 512, 512, 3)]
     inputs = sum(size**2 * (before + (count - 1) * channels) for size, before, channels, count in blocks)
     inputs += 7 * 7 * 512 + 4096 + 4096
-    assert 4 * inputs < plan.kept_bytes(*problem, 1) < 4 * 4 * inputs
+    assert 4 * inputs < plan.activation_bytes(*problem, 1) < 4 * 4 * inputs
 
 
 def test_images_to_read_are_as_large_as_the_archives_are(tmp_path):

@@ -7,11 +7,11 @@ import pathlib
 import pytest
 
 from cnn_jax import config as config_lib
-from cnn_jax.config import Config, ConfigError, changed
+from cnn_jax.config import Config, ConfigError, replace_fields
 from cnn_jax.report import claims
 from cnn_jax.report.claims import Group
 from cnn_jax.studies.regularization import verdicts
-from cnn_jax.studies.regularization.cells import cells, choose, counts_of, measured
+from cnn_jax.studies.regularization.cells import cells, example_counts, run_metric, select_by_validation
 from cnn_jax.studies.regularization.methods import DISABLED, REGULARIZERS, config_fields, parse_methods, recognize
 from cnn_jax.train.record import Run
 from tests.started import read_refusal
@@ -20,7 +20,7 @@ from tests.test_experiments import TINY, launch
 
 def config(method, strength, examples=100, seed=0):
     fields = config_fields(method, strength) | {"data.train_examples": examples, "seed": seed, "data.validation": 10}
-    return config_lib.to_dict(changed(Config(), fields))
+    return config_lib.to_dict(replace_fields(Config(), fields))
 
 
 def run(method, strength, seed=0, examples=100, test=0.2, validation=0.2, small=0.5):
@@ -40,7 +40,7 @@ def test_a_method_is_recognized_by_its_config(method):
 
 
 def test_two_methods_at_once_are_another():
-    both = changed(Config(), DISABLED | {"penalty.l1": 0.1, "model.dropout": 0.5})
+    both = replace_fields(Config(), DISABLED | {"penalty.l1": 0.1, "model.dropout": 0.5})
     assert recognize(config_lib.to_dict(both)) == ("other", None)
 
 
@@ -71,17 +71,17 @@ def test_the_strength_is_chosen_on_validation_and_never_on_test():
     runs += [run("none", None, seed) for seed in range(3)]
     study = cells(runs)
     assert [cell.name for cell in study] == ["none", "l1 1e-05", "l1 0.001"]
-    assert [cell.name for cell in choose(study)] == ["none", "l1 0.001"]
+    assert [cell.name for cell in select_by_validation(study)] == ["none", "l1 0.001"]
     unvalidated = [one._replace(result=one.result | {"validation_error": None}) for one in runs]
-    assert [cell.name for cell in choose(cells(unvalidated))] == ["none"]
+    assert [cell.name for cell in select_by_validation(cells(unvalidated))] == ["none"]
 
 
 def test_all_examples_come_last_and_weights_count_by_layer_size():
     study = cells([run("none", None, examples=count) for count in (0, 300, 100)])
-    assert counts_of(study) == [100, 300, 0]
+    assert example_counts(study) == [100, 300, 0]
     one = study[0].runs[0]
-    assert measured(one, "zero") == pytest.approx(0.15) and measured(one, "l2") == 5 and measured(one, "l1") == 3
-    assert measured(one, "gap") == 0.2
+    assert run_metric(one, "zero") == pytest.approx(0.15) and run_metric(one, "l2") == 5 and run_metric(one, "l1") == 3
+    assert run_metric(one, "gap") == 0.2
 
 
 def test_pairs_see_what_their_seeds_share():

@@ -47,7 +47,7 @@ def test_first_steps_equal_pytorchs(name):
             loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"]).mean()
             return loss, (state, {"loss": loss, "error": logits[:2].sum(), "count": jnp.ones(())})
 
-        sgd = optimizer.make(Optim(learning_rate=0.1, boundaries=(), weight_decay=1e-2), 2)
+        sgd = optimizer.make_optimizer(Optim(learning_rate=0.1, boundaries=(), weight_decay=1e-2), 2)
         sums = ("loss", "error", "count")
         state = make_state({"params": params, "batch_stats": stats}, sgd, sums)
         step = jax.jit(make_train_step(Task(None, loss_of, None, sums, Headline("error"), "images"), sgd, None))
@@ -82,7 +82,7 @@ def take_steps(config, dataset, layout, indices_of, state=None):
     """The state after a few steps from the given one, or from the config's own beginning."""
     task = tasks.make(config, dataset, layout.axis_name)
     program = loop.make_program(task, config.optim, config.penalty, config.steps, layout)
-    resident = feed.on_devices(dataset, layout)["train"]
+    resident = feed.put_on_devices(dataset, layout)["train"]
     state = devices.replicate(layout, state or loop.initial_state(program, task, config, dataset))
     slots = np.arange(config.batch_size, dtype=np.int32)
     for indices in indices_of:

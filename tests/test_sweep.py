@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cnn_jax import data, plan, presets, runner, sweep
-from cnn_jax.config import Config, ConfigError, change, override
+from cnn_jax.config import Config, ConfigError, override, replace_field
 from cnn_jax.runner import Settings
 from cnn_jax.train import devices, record
 
@@ -34,14 +34,14 @@ def test_a_grid_is_every_combination(base):
 
 
 def test_epochs_are_turned_into_steps(base):
-    config = sweep.with_epochs(change(base, "batch_size", 128), 30, 1437)
+    config = sweep.set_epochs(replace_field(base, "batch_size", 128), 30, 1437)
     assert (config.steps, config.evaluations) == (337, 30)
     with pytest.raises(ConfigError, match="--epochs=0: must be above 0"):
-        sweep.with_epochs(base, 0, 1437)
+        sweep.set_epochs(base, 0, 1437)
 
 
 def test_a_device_group_is_a_devices_share(base, digits):
-    config = change(base, "model.bn_group", "device")
+    config = replace_field(base, "model.bn_group", "device")
     assert sweep.resolve(config, devices.make_layout("jit", 1), digits).model.bn_group == 32
     assert sweep.resolve(config, devices.make_layout("pmap", 2), digits).model.bn_group == 16
 
@@ -56,7 +56,7 @@ def test_a_device_group_is_a_devices_share(base, digits):
 )
 def test_what_cannot_be_run_on_two_devices(base, path, value, message, digits):
     with pytest.raises(ConfigError, match=message):
-        sweep.resolve(change(base, path, value), devices.make_layout("pmap", 2), digits)
+        sweep.resolve(replace_field(base, path, value), devices.make_layout("pmap", 2), digits)
 
 
 def test_too_many_devices():
@@ -66,11 +66,14 @@ def test_too_many_devices():
 
 def test_two_runs_of_one_config_are_refused(base, tmp_path):
     with pytest.raises(ConfigError, match="two runs of the sweep are the same"):
-        sweep.folders([base, base], tmp_path)
+        sweep.run_folders([base, base], tmp_path)
 
 
 def test_names_are_readable_and_differ_with_the_config(base):
-    names = {sweep.run_name(config) for config in (base, change(base, "optim.momentum", 0.8), change(base, "seed", 1))}
+    names = {
+        sweep.run_name(config)
+        for config in (base, replace_field(base, "optim.momentum", 0.8), replace_field(base, "seed", 1))
+    }
     assert len(names) == 3
     assert all(name.startswith("resnet20-digits-seed") for name in names)
 
@@ -78,7 +81,7 @@ def test_names_are_readable_and_differ_with_the_config(base):
 def test_a_failure_is_recorded_and_the_rest_goes_on(base, tmp_path, settings, capsys):
     """The second run's loss is made infinite by its learning rate; its folder says so and the third still runs."""
     configs = sweep.grid(base, {"model.name": ["plain8"], "optim.learning_rate": [0.1, 1e20], "seed": [0]})
-    configs.append(change(base, "model.name", "resnet8"))
+    configs.append(replace_field(base, "model.name", "resnet8"))
     outcomes = sweep.run(configs, tmp_path, settings)
     assert [outcome.error is None for outcome in outcomes] == [True, False, True]
     said = capsys.readouterr().out
@@ -120,7 +123,7 @@ def test_seeds_in_parallel_give_the_numbers_of_one_device(base, tmp_path, settin
     assert [sweep.resolve(config, in_parallel.layout, digits) for config in configs] == resolved
     loaded, load = [], data.load
     monkeypatch.setattr(data, "load", lambda *a, **k: (loaded.append(a), load(*a, **k))[1])
-    runner.load.cache_clear()
+    runner.load_dataset.cache_clear()
     outcomes = sweep.run(resolved, tmp_path / "parallel", in_parallel)
     assert [outcome.error for outcome in outcomes] == [None] * 6
     assert len(loaded) == 1
@@ -130,9 +133,11 @@ def test_seeds_in_parallel_give_the_numbers_of_one_device(base, tmp_path, settin
 
 def test_in_parallel_a_failure_ends_nothing_else(base, tmp_path, settings):
     in_parallel = settings._replace(seeds_in_parallel=True, devices=2, parallel="auto")
-    configs = sweep.grid(change(base, "model.name", "plain8"), {"optim.learning_rate": [1e20, 0.1], "seed": [0, 1]})
+    configs = sweep.grid(
+        replace_field(base, "model.name", "plain8"), {"optim.learning_rate": [1e20, 0.1], "seed": [0, 1]}
+    )
     outcomes = {outcome.folder: outcome for outcome in sweep.run(configs, tmp_path, in_parallel)}
-    for folder, config in sweep.folders(configs, tmp_path).items():
+    for folder, config in sweep.run_folders(configs, tmp_path).items():
         failed = config.optim.learning_rate == 1e20
         assert ("not finite at step" in (outcomes[folder].error or "")) == failed
         assert (folder / "failure.json").exists() == failed and (folder / "result.json").exists() != failed
@@ -140,8 +145,8 @@ def test_in_parallel_a_failure_ends_nothing_else(base, tmp_path, settings):
 
 def test_in_parallel_what_runs_is_saved_when_nobody_waits_for_it(base, tmp_path, settings):
     in_parallel = settings._replace(seeds_in_parallel=True, devices=2, parallel="auto")
-    configs = sweep.grid(change(base, "model.name", "plain8"), {"seed": [0], "steps": [4, 100_000, 100_001]})
-    attempts = runner.execute(sweep.folders(configs, tmp_path), in_parallel)
+    configs = sweep.grid(replace_field(base, "model.name", "plain8"), {"seed": [0], "steps": [4, 100_000, 100_001]})
+    attempts = runner.execute(sweep.run_folders(configs, tmp_path), in_parallel)
     assert next(attempts).result["steps"] == 4
     attempts.close()
     assert not list(tmp_path.glob("*/failure.json")) and len(list(tmp_path.glob("*/result.json"))) == 1
@@ -150,7 +155,7 @@ def test_in_parallel_what_runs_is_saved_when_nobody_waits_for_it(base, tmp_path,
 
 def test_a_plan_trains_nothing(base, tmp_path, settings):
     configs = sweep.grid(base, {"model.name": ["plain8"], "seed": [0, 1]})
-    text = plan.timed(configs, tmp_path, settings)
+    text = plan.measure_plan(configs, tmp_path, settings)
     row = text.splitlines()[1].split()
     assert row[:5] == ["plain8", "2", "0", "4,934", "4"]
     assert "nothing was trained" in text
@@ -158,7 +163,7 @@ def test_a_plan_trains_nothing(base, tmp_path, settings):
 
 
 def test_changed_data_is_refused(base, tmp_path, settings):
-    config = change(base, "model.name", "plain8")
+    config = replace_field(base, "model.name", "plain8")
     (outcome,) = sweep.run([config], tmp_path, settings)
     (outcome.folder / "result.json").unlink()
     manifest = outcome.folder / "manifest.json"
@@ -170,7 +175,7 @@ def test_changed_data_is_refused(base, tmp_path, settings):
 
 
 def test_metrics_that_a_kill_tore_are_mended(base, tmp_path, settings):
-    config = change(base, "model.name", "plain8")
+    config = replace_field(base, "model.name", "plain8")
     (outcome,) = sweep.run([config], tmp_path / "a", settings)
     whole = (outcome.folder / "metrics.jsonl").read_bytes()
     torn = tmp_path / "b" / outcome.folder.name
@@ -200,7 +205,7 @@ def test_the_listing_needs_nothing_but_python():
 
 def test_a_cell_is_called_by_what_is_not_as_in_the_first():
     configs = sweep.grid(Config(), {"model.name": ["plain8", "resnet8"], "penalty.l1": [0.0, 0.1], "seed": [0, 1]})
-    said = sweep.labels(configs)
+    said = sweep.label_configs(configs)
     assert [said[config] for config in configs[::2]] == [
         *("plain8", "plain8 penalty.l1=0.1", "resnet8", "resnet8 penalty.l1=0.1")
     ]

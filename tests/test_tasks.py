@@ -100,7 +100,10 @@ def test_outputs_are_of_every_example_once_and_in_order(problem, layout):
     task = tasks.make(config, dataset, layout.axis_name)
     program = loop.make_program(task, config.optim, config.penalty, config.steps, layout)
     state = devices.replicate(layout, loop.initial_state(program, task, config, dataset))
-    resident, batches = feed.on_devices(dataset, layout)["test"], feed.evaluation(dataset, "test", config, layout)
+    resident, batches = (
+        feed.put_on_devices(dataset, layout)["test"],
+        feed.evaluation_batches(dataset, "test", config, layout),
+    )
     means, outputs = evaluate.evaluate(layout, program.evaluate_step, state.variables, resident, batches, task.means)
     test = dataset.splits["test"]
     np.testing.assert_array_equal(outputs["label"], test["label"])

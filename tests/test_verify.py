@@ -90,7 +90,7 @@ def test_evaluations_and_checkpoints_that_differ_are_found(run, tmp_path):
     [(1.0, 1.0, 0.0), (1.0, 2.0, 0.5), (1.0, 0.0, np.inf), (np.nan, 1.0, np.inf), (1.0, np.inf, np.inf)],
 )
 def test_relative_differences(ours, theirs, expected):
-    assert verify.relative(ours, theirs) == expected
+    assert verify.relative_difference(ours, theirs) == expected
 
 
 def test_the_manifest_says_what_ran_it(run, digits_dir):

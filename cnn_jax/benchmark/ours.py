@@ -31,9 +31,9 @@ def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..
     program = loop.make_program(task, settings.optim, settings.penalty, settings.steps, layout)
     state = loop.initial_state(program, task, settings, dataset)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    resident = feed.on_devices(dataset, layout)["train"]
+    resident = feed.put_on_devices(dataset, layout)["train"]
     state, key = devices.replicate(layout, state), loop.run_key(settings, layout)
-    batches = feed.training(dataset, settings, layout, 0)
+    batches = feed.training_batches(dataset, settings, layout, 0)
 
     def steps(count: int) -> dict[str, float]:
         """Seconds of `count` steps after one to get going, and of them the host's, giving out the batches."""

@@ -12,7 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cnn_jax.config.checks import CHOICES, check
-from cnn_jax.config.fields import Classification, Config, ConfigError, Data, Model, Optim, Penalty, flatten, show
+from cnn_jax.config.fields import (
+    Classification,
+    Config,
+    ConfigError,
+    Data,
+    Model,
+    Optim,
+    Penalty,
+    flatten,
+    format_value,
+)
 
 __all__ = [
     "Classification",
@@ -22,14 +32,14 @@ __all__ = [
     "Model",
     "Optim",
     "Penalty",
-    "change",
-    "changed",
+    "replace_field",
+    "replace_fields",
     "check",
     "differences",
     "fingerprint",
     "flatten",
     "from_dict",
-    "near",
+    "suggest",
     "override",
     "to_dict",
     "upgrade",
@@ -51,28 +61,28 @@ def override(config: Config, assignments: Iterable[str]) -> Config:
         if not equals:
             raise ConfigError(f"--set={assignment}: write it as field=value, for instance optim.learning_rate=0.05")
         values[path] = text
-    return changed(config, values)
+    return replace_fields(config, values)
 
 
-def change(config: Config, path: str, value: Any) -> Config:
+def replace_field(config: Config, path: str, value: Any) -> Config:
     """The config with one field, named by its dotted path, replaced; text is parsed as the field's type."""
-    return changed(config, {path: value})
+    return replace_fields(config, {path: value})
 
 
-def changed(config: Config, values: Mapping[str, Any]) -> Config:
-    """The config with several fields replaced, as `change` does one, and checked when all are."""
+def replace_fields(config: Config, values: Mapping[str, Any]) -> Config:
+    """The config with several fields replaced, as `replace_field` does one, and checked when all are."""
     for path, value in values.items():
-        config = _change(config, path.split("."), value, path)
+        config = _replace(config, path.split("."), value, path)
     return check(config)
 
 
-def _change(node: Any, path: Sequence[str], value: Any, full_path: str) -> Any:
+def _replace(node: Any, path: Sequence[str], value: Any, full_path: str) -> Any:
     name, *rest = path
     types = typing.get_type_hints(type(node))
     if name not in types or bool(rest) != dataclasses.is_dataclass(types[name]):
-        raise ConfigError(f"unknown config field {full_path!r}; {near(full_path, flatten(Config()))}")
+        raise ConfigError(f"unknown config field {full_path!r}; {suggest(full_path, flatten(Config()))}")
     if rest:
-        return dataclasses.replace(node, **{name: _change(getattr(node, name), rest, value, full_path)})
+        return dataclasses.replace(node, **{name: _replace(getattr(node, name), rest, value, full_path)})
     return dataclasses.replace(
         node, **{name: _parse(value, types[name], full_path) if isinstance(value, str) else value}
     )
@@ -97,7 +107,7 @@ def _parse(text: str, kind: Any, path: str) -> Any:
         raise ConfigError(f"{path}={text}: not a {name}") from error
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """`did you mean ...` with the near matches of `name`, or all the choices where nothing is near."""
     known = list(known)
     leaves = {choice.rpartition(".")[2]: choice for choice in known}
@@ -157,7 +167,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """
     old, new = flatten(upgrade(old)), flatten(new)
     return [
-        f"{path}: {show(old.get(path, 'absent'))} there, {show(new.get(path, 'absent'))} here"
+        f"{path}: {format_value(old.get(path, 'absent'))} there, {format_value(new.get(path, 'absent'))} here"
         for path in sorted(old.keys() | new.keys())
         if old.get(path) != new.get(path)
     ]

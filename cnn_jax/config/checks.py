@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from cnn_jax.config.fields import TASK_SECTIONS, Config, ConfigError, Data, flatten, show
+from cnn_jax.config.fields import TASK_SECTIONS, Config, ConfigError, Data, flatten, format_value
 
 CHOICES = {
     "model.shortcut_option": ("A", "B", "C"),
@@ -67,14 +67,14 @@ def check(config: Config) -> Config:
     boundaries = config.optim.boundaries
     if list(boundaries) != sorted(set(boundaries)) or not all(0 < boundary < 1 for boundary in boundaries):
         raise ConfigError(
-            f"optim.boundaries={show(boundaries)}: must be rising fractions of the steps, between 0 and 1"
+            f"optim.boundaries={format_value(boundaries)}: must be rising fractions of the steps, between 0 and 1"
         )
     if boundaries and config.optim.warmup > boundaries[0]:
         raise ConfigError(f"optim.warmup={config.optim.warmup}: must end before the first of optim.boundaries")
     if not all(deviation > 0 for deviation in config.data.std):
-        raise ConfigError(f"data.std={show(config.data.std)}: must be above 0")
+        raise ConfigError(f"data.std={format_value(config.data.std)}: must be above 0")
     check_sections(config)
-    check_streamed(config.data)
+    check_crops(config.data)
     group = config.model.bn_group
     if isinstance(group, str) and group not in ("global", "device"):
         raise ConfigError(f"model.bn_group={group}: choose from global, device, or a number of examples")
@@ -98,23 +98,25 @@ def check_sections(config: Config) -> None:
         for name, value in flatten(dataclasses.asdict(getattr(config, section))).items():
             if config.task != section and value != defaults[name]:
                 raise ConfigError(
-                    f"{section}.{name}={show(value)} is a setting of the task {section}, and this is {config.task}; "
-                    "leave it out"
+                    f"{section}.{name}={format_value(value)} is a setting of the task {section}, and this is "
+                    f"{config.task}; leave it out"
                 )
 
 
-def check_streamed(data: Data) -> None:
+def check_crops(data: Data) -> None:
     """Raises ConfigError where images cannot be cropped so."""
     if not data.crop:
         return
     short = data.short_side
     if len(short) not in (1, 2) or list(short) != sorted(short) or short[0] < data.crop:
         raise ConfigError(
-            f"data.short_side={show(short)}: one number of pixels or two, rising, from data.crop={data.crop} on"
+            f"data.short_side={format_value(short)}: one number of pixels or two, rising, from data.crop={data.crop} on"
         )
     for name, values, most in (("area", data.area, 1.0), ("aspect", data.aspect, float("inf"))):
         if values and not (len(values) == 2 and 0 < values[0] <= values[1] <= most):
-            raise ConfigError(f"data.{name}={show(values)}: two rising numbers above 0{', up to 1' * (most == 1)}")
+            raise ConfigError(
+                f"data.{name}={format_value(values)}: two rising numbers above 0{', up to 1' * (most == 1)}"
+            )
     if data.test_short_side and data.test_short_side < data.crop:
         raise ConfigError(f"data.test_short_side={data.test_short_side} is less than data.crop={data.crop}")
     for name in ("canvas", "train_examples"):

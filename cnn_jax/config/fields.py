@@ -85,7 +85,7 @@ class Data:
     """Pixels that the short side is resized to before the central crop in evaluation; 0 is 256 for a crop of 224."""
 
     @property
-    def tested_short_side(self) -> int:
+    def resolved_test_short_side(self) -> int:
         """`test_short_side`, or what 0 stands for."""
         return self.test_short_side or round(self.crop * 256 / 224)
 
@@ -175,7 +175,7 @@ class Config:
     """Of those variables; filled in when the config is resolved."""
 
     @property
-    def evaluated_steps(self) -> frozenset[int]:
+    def evaluation_steps(self) -> frozenset[int]:
         """The numbers of steps taken at which the run is evaluated."""
         return frozenset(-(-part * self.steps // self.evaluations) for part in range(1, self.evaluations + 1))
 
@@ -193,6 +193,6 @@ def flatten(config: Config | dict[str, Any], prefix: str = "") -> dict[str, Any]
     return flat
 
 
-def show(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as a user writes it."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -216,7 +216,7 @@ def evaluate(
     step = devices.parallelize(layout, make_evaluate_step(function, layout.axis_name), "rrrs", donate=(0,))
     variables, arrays = devices.replicate(layout, (network.variables, resident))
     if isinstance(examples, Mapping):
-        batches = iter(feed.indexed(count, batch_size, layout))
+        batches = iter(feed.index_batches(count, batch_size, layout))
     else:
         batches = stream.evaluation(examples, batch_size=batch_size, share=layout.share, shown=shown, workers=workers)
     first = next(batches)

@@ -95,7 +95,7 @@ def load_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, i
     images, crop = preprocessing(config.data, dataset), config.data.crop
     network = Network(model, variables, images, 3 if crop else dataset.image_shape[2])
     if crop:
-        network = network._replace(scales=(config.data.tested_short_side,), size=crop)
+        network = network._replace(scales=(config.data.resolved_test_short_side,), size=crop)
     return network, about["step"]
 
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from cnn_jax.evaluation import Protocol
-from cnn_jax.train.record import finite
+from cnn_jax.train.record import replace_nonfinite
 
 
 def print_errors(about: dict[str, Any], protocol: Protocol, split: str, result: dict[str, Any]) -> None:
@@ -15,7 +15,7 @@ def print_errors(about: dict[str, Any], protocol: Protocol, split: str, result: 
     table = about | {"parameters": f"{about['parameters']:,}", "protocol": str(protocol)} | errors | rest
     print("\n".join(f"{name.replace('_', ' '):<30} {value}" for name, value in table.items()))
     how = {"crops": protocol.crops, "crop": protocol.size, "scales": protocol.scales, "dense": protocol.dense}
-    print(json.dumps(about | {"protocol": how} | finite(named), allow_nan=False))
+    print(json.dumps(about | {"protocol": how} | replace_nonfinite(named), allow_nan=False))
 
 
 def print_classes(likeliest: list[tuple[int, float]], image: str) -> None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from cnn_jax.config import ConfigError, Model, near
+from cnn_jax.config import ConfigError, Model, suggest
 from cnn_jax.config.checks import CHOICES
 from cnn_jax.layers.initializers import INITIALIZATIONS
 from cnn_jax.models.alexnet import AlexNet
@@ -65,7 +65,7 @@ def build(name: str, **changes: Any) -> nn.Module:
     """
     constructor = get_constructor(name)
     for field in changes.keys() - model_fields(constructor).keys():
-        raise ConfigError(f"{name} has no model.{field}; {near(field, model_fields(constructor))}")
+        raise ConfigError(f"{name} has no model.{field}; {suggest(field, model_fields(constructor))}")
     if changes.get("initialization", "he") not in INITIALIZATIONS:
         raise ConfigError(f"model.initialization={changes['initialization']}: choose from {', '.join(INITIALIZATIONS)}")
     known = {field: CHOICES[f"model.{field}"] for field in changes if f"model.{field}" in CHOICES}
@@ -141,7 +141,7 @@ def get_constructor(name: str) -> Callable[..., nn.Module]:
         return MODELS[name]
     depth = cifar_depth(name)
     if depth is None:
-        raise ConfigError(f"unknown model {name!r}; {near(name, [*MODELS, 'plain20', 'resnet20'])}")
+        raise ConfigError(f"unknown model {name!r}; {suggest(name, [*MODELS, 'plain20', 'resnet20'])}")
     depths = [known for known in range(8, max(depth, 8) + 13, 6) if known not in IMAGENET]
     if depth not in depths:
         above = next(index for index, known in enumerate(depths) if index and known > depth)

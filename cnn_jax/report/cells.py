@@ -51,6 +51,11 @@ def group(runs: Iterable[Run]) -> dict[tuple[str, int | None], list[Run]]:
     return groups
 
 
+def model_name(run: Run) -> str:
+    """The name of the run's network."""
+    return str((run.config.get("model") or {}).get("name", ""))
+
+
 def seed(run: Run) -> int:
     """The run's seed."""
     return int(run.config.get("seed") or 0)
@@ -118,6 +123,6 @@ def compare(runs: Sequence[Run]) -> tuple[dict[str, str], dict[str, dict[str, in
     return common, varying
 
 
-def unplanned(runs: Sequence[Run], axes: Sequence[str] = AXES) -> list[str]:
+def unplanned_fields(runs: Sequence[Run], axes: Sequence[str] = AXES) -> list[str]:
     """The dotted fields, other than the seed and those that the study varies on purpose, in which the runs differ."""
     return [name for name in compare(runs)[1] if name not in axes and name != "seed"]

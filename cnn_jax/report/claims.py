@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_jax.report import significance, wording
-from cnn_jax.report.cells import AXES, common_headline, dataset, number, reason, seed, state, unplanned
+from cnn_jax.report.cells import AXES, common_headline, dataset, number, reason, seed, state, unplanned_fields
 from cnn_jax.report.significance import Estimate, Kind
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.train.record import Run, write_json
@@ -100,8 +100,8 @@ def compare(
         text,
         name,
         named,
-        wording.title(named, headline),
-        wording.unit(named, headline),
+        wording.metric_title(named, headline),
+        wording.metric_unit(named, headline),
         kind,
         margin,
         paired,
@@ -161,7 +161,7 @@ def _verdict(one: Comparison, found: dict[str, Any] | None, family: int) -> dict
         "margin": one.margin,
         "verdict": "UNDECIDED",
         "sentence": "",
-        "rule": wording.rule(one.unit, one.kind, one.margin, one.paired, family),
+        "rule": wording.describe_rule(one.unit, one.kind, one.margin, one.paired, family),
         "a": one.a,
         "b": one.b,
         "difference": one.difference,
@@ -178,7 +178,7 @@ def _verdict(one: Comparison, found: dict[str, Any] | None, family: int) -> dict
             level = significance.ALPHA / family
             needed = significance.seeds_needed(one.estimate.difference, one.deviations, one.margin, one.kind, level)
             out["seeds_needed"] = needed or f"more than {significance.MOST_SEEDS:,}"
-    out["sentence"] = " ".join([*one.obstacles, *wording.outcome(out, one.paired), *one.caveats])
+    out["sentence"] = " ".join([*one.obstacles, *wording.describe_outcome(out, one.paired), *one.caveats])
     return out
 
 
@@ -246,5 +246,5 @@ def _caveats(metric: Metric, groups: Sequence[Group], axes: Sequence[str]) -> li
             out.append(f"{name} finished without finite {headline.title}s.")
         elif not math.isfinite(_value(run, metric)):
             out.append(f"{name} finished without a finite number of {metric_name(metric)}.")
-    differing = unplanned([run for _, run in members.values()], axes)
+    differing = unplanned_fields([run for _, run in members.values()], axes)
     return [*out, f"The runs compared also differ in {', '.join(differing)}."] if differing else out

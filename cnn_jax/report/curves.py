@@ -12,6 +12,7 @@ from cnn_jax.train.record import RecordError, Run
 from cnn_jax.train.task import ERROR
 
 SPLITS = ("train", "test")
+NUMBERS = ("epoch", "train_error", "test_error")
 
 
 class Curve(NamedTuple):
@@ -49,13 +50,13 @@ def study_curves(runs: Iterable[Run]) -> list[Curve]:
         batches += [([run], state(run), reason(run)) for run in members if state(run) != "finished"]
         for batch, how, note in batches:
             for metric in map(headline.name, SPLITS):
-                points = over_seeds(batch, metric)
+                points = aggregate_seeds(batch, metric)
                 columns = [list(column) for column in zip(*points, strict=True)] or [[], [], [], []]
                 out.append(Curve(kind, depth, metric, how, note, len(batch), *columns))
     return [curve for curve in out if curve.steps]
 
 
-def over_seeds(runs: Sequence[Run], metric: str) -> list[tuple[float, float, float, float]]:
+def aggregate_seeds(runs: Sequence[Run], metric: str) -> list[tuple[float, float, float, float]]:
     """(step, mean, lowest, highest) for every step that a run has measured; a seed without that step is left out."""
     values: dict[float, list[float]] = {}
     for run in runs:
@@ -97,18 +98,16 @@ def read_overlay(path: str | os.PathLike) -> list[PublishedPoint]:
             missing = [name for name in PublishedPoint._fields if name not in (reader.fieldnames or ())]
             if missing:
                 raise RecordError(f"overlay {path} lacks the columns {', '.join(missing)}")
-            return [_point(line) for line in reader]
+            return [
+                PublishedPoint(line["kind"], int(line["depth"]), *(float(line[name]) for name in NUMBERS))
+                for line in reader
+            ]
     except OSError as error:
         raise RecordError(f"cannot read overlay {path}: {error.strerror}") from error
     except (TypeError, ValueError, csv.Error) as error:
         if isinstance(error, RecordError):
             raise
         raise RecordError(f"cannot read overlay {path}: {' '.join(str(error).split())}") from error
-
-
-def _point(line: dict[str, str]) -> PublishedPoint:
-    numbers = (float(line[name]) for name in ("epoch", "train_error", "test_error"))
-    return PublishedPoint(line["kind"], int(line["depth"]), *numbers)
 
 
 def published_curves(points: Iterable[PublishedPoint], per_epoch: float, last: float) -> list[Curve]:

@@ -3,7 +3,8 @@
 import base64
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,9 +12,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from cnn_jax.report import claims, plots, tables, wording
-from cnn_jax.report.cells import AXES, common_headline, compare, dataset, number, reason, seed, state, unplanned
+from cnn_jax.report.cells import AXES, common_headline, compare, dataset, number, reason, seed, state, unplanned_fields
 from cnn_jax.train.record import Run, write_atomically
 from cnn_jax.train.task import Headline
+
+# As an image each figure keeps its element ids to itself; inlined, the two would share some.
+DATA_URI = "data:image/svg+xml;base64,"
 
 
 class Table(NamedTuple):
@@ -58,12 +62,12 @@ def write(study: Study, workdir: str | os.PathLike) -> str:
         claims.write(study.verdicts, workdir / "claims.json")
     images = {name: (workdir / f"{name}.svg").read_bytes() for name in study.figures}
     write_atomically(workdir / "report.html", render(study, images))
-    return f"{text(study)}\n{workdir / 'report.html'}"
+    return f"{format_text(study)}\n{workdir / 'report.html'}"
 
 
-def text(study: Study) -> str:
+def format_text(study: Study) -> str:
     """The tables and the verdicts as plain text."""
-    blocks = [tables.aligned(table.header, table.rows) or "no finished run" for table in study.tables]
+    blocks = [tables.format_table(table.header, table.rows) or "no finished run" for table in study.tables]
     if study.verdicts:
         blocks.append("\n".join(f"{v['verdict']}: {v['claim']}\n    {v['sentence']}" for v in study.verdicts))
     return "\n\n".join(blocks) + "\n"
@@ -83,7 +87,10 @@ def render(study: Study, images: Mapping[str, bytes]) -> str:
         warnings=_warnings(runs, study.axes),
         rules=list(dict.fromkeys(verdict["rule"] for verdict in study.verdicts)),
         verdicts=[_verdict(verdict) for verdict in study.verdicts],
-        figures=[(name, _data_uri(images[name]), caption) for name, (_, caption) in study.figures.items()],
+        figures=[
+            (name, f"{DATA_URI}{base64.b64encode(images[name]).decode()}", caption)
+            for name, (_, caption) in study.figures.items()
+        ],
         runs=[_run(name, run, headline) for name, members in study.cells.items() for run in members],
         headline=headline,
         headers=tables.headers(headline),
@@ -94,11 +101,6 @@ def render(study: Study, images: Mapping[str, bytes]) -> str:
     )
 
 
-def _data_uri(svg: bytes) -> str:
-    # As an image each figure keeps its element ids to itself; inlined, the two would share some.
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-
-
 def _warnings(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
     out = []
     tasks = sorted({str(run.config.get("task", "classification")) for run in runs})
@@ -107,7 +109,7 @@ def _warnings(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
     datasets = sorted({dataset(run) for run in runs})
     if len(datasets) > 1:
         out.append(f"The runs are from several datasets ({', '.join(datasets)}); their numbers are not comparable.")
-    differing = [name for name in unplanned(runs, axes) if name != "data.name"]
+    differing = [name for name in unplanned_fields(runs, axes) if name != "data.name"]
     if differing:
         out.append(f"The runs also differ in {', '.join(differing)}; a difference may come from there.")
     return out
@@ -116,7 +118,7 @@ def _warnings(runs: Sequence[Run], axes: Sequence[str]) -> list[str]:
 def _verdict(verdict: dict[str, Any]) -> dict[str, Any]:
     """The verdict with what the page adds: the colour of its badge and its numbers as text."""
     named = (("difference", "difference"), ("SE", "standard_error"), ("margin", "margin"))
-    numbers = [(name, wording.amount(verdict[key], verdict["unit"])) for name, key in named]
+    numbers = [(name, wording.format_amount(verdict[key], verdict["unit"])) for name, key in named]
     badge = {"PASS": "pass", "FAIL": "fail"}.get(verdict["verdict"], "open")
     tests = [(name, verdict[f"p_{name}"]) for name in ("superior", "noninferior") if verdict[f"p_{name}"] is not None]
     unit = " percentage points" if verdict["unit"] == "%" else ""
@@ -148,24 +150,17 @@ def _provenance(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str]]]]:
             if part in run.manifest:
                 values.setdefault(_text(run.manifest[part]), []).append(run.folder.name)
         if values:
-            out.append((part, [(text, _names(names, len(runs))) for text, names in values.items()]))
+            whose = {
+                text: "every run" if len(names) == len(runs) else ", ".join(names) for text, names in values.items()
+            }
+            out.append((part, list(whose.items())))
     return out
-
-
-def _names(names: Sequence[str], of: int) -> str:
-    return "every run" if len(names) == of else ", ".join(names)
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(part)}" for name, part in sorted(value.items()))
     if isinstance(value, list):
-        return _joined(value)
+        counts = Counter(map(_text, value))
+        return " ".join(text if count == 1 else f"{count} x {text}" for text, count in counts.items())
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _joined(values: Iterable[Any]) -> str:
-    counts: dict[str, int] = {}
-    for value in map(_text, values):
-        counts[value] = counts.get(value, 0) + 1
-    return " ".join(text if count == 1 else f"{count} x {text}" for text, count in counts.items())

@@ -63,7 +63,7 @@ def title(cells: Iterable[Sequence[Run]]) -> str:
     return ", ".join(parts)
 
 
-def iteration_axis(axes: Axes, last: float, per_epoch: float | None) -> None:
+def style_iteration_axis(axes: Axes, last: float, per_epoch: float | None) -> None:
     """Iterations below, in thousands where they are many; epochs above where the metrics tell them."""
     axes.set_xlim(0, last)
     axes.set_xlabel("iteration")
@@ -78,7 +78,7 @@ def iteration_axis(axes: Axes, last: float, per_epoch: float | None) -> None:
         axes.spines["top"].set_visible(False)
 
 
-def paper_points(axes: Axes, name: str, depths: Sequence[int]) -> None:
+def plot_paper_points(axes: Axes, name: str, depths: Sequence[int]) -> None:
     """The paper's test errors of the residual nets on data set `name`, where it has any."""
     points = [(depth, paper_test_error(name, "residual", depth)) for depth in depths]
     known = [(depth, 100 * error) for depth, error in points if error is not None]
@@ -93,7 +93,7 @@ def paper_points(axes: Axes, name: str, depths: Sequence[int]) -> None:
         axes.plot(*zip(*known, strict=True), marker="D", label="residual, He et al. 2016", **style)
 
 
-def value_axis(axes: Axes, headline: Headline) -> None:
+def style_value_axis(axes: Axes, headline: Headline) -> None:
     """A vertical axis of the headline: of fractions from 0 to 100 %, logarithmic from 1 % on, for one can be 0."""
     if headline.unit == "%":
         axes.set_yscale("symlog", linthresh=0.01, linscale=0.4)
@@ -105,7 +105,7 @@ def value_axis(axes: Axes, headline: Headline) -> None:
     axes.set_axisbelow(True)
 
 
-def depth_axis(axes: Axes, depths: Sequence[int]) -> None:
+def style_depth_axis(axes: Axes, depths: Sequence[int]) -> None:
     """Depths along the horizontal axis, each with its number."""
     if not depths:
         axes.text(0.5, 0.5, "no finished run yet", transform=axes.transAxes, ha="center", color=GREY)

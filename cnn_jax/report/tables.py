@@ -93,7 +93,7 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": mean, "sd": deviation, "n": len(finite)}
 
 
-def mean_text(value: dict[str, Any], headline: Headline) -> str:
+def format_mean(value: dict[str, Any], headline: Headline) -> str:
     """{"mean": 0.0875, "sd": 0.0012, ...} -> "8.75 ± 0.12", errors in percent; "–" without a value."""
     if value["mean"] is None:
         return "–"
@@ -101,7 +101,7 @@ def mean_text(value: dict[str, Any], headline: Headline) -> str:
     return text if value["sd"] is None else f"{text} ± {headline.scale * value['sd']:.2f}"
 
 
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The table as plain text, its first column to the left and the others to the right; "" without a row."""
     if not rows:
         return ""

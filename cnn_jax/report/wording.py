@@ -45,28 +45,28 @@ FINAL = (
 )
 
 
-def unit(metric: str, headline: Headline) -> str:
+def metric_unit(metric: str, headline: Headline) -> str:
     """That of a metric: of the headline its own; any other error is a fraction too, and told in percent."""
     if metric in map(headline.name, TITLES):
         return headline.unit
     return "%" if "error" in metric else ""
 
 
-def title(metric: str, headline: Headline) -> str:
+def metric_title(metric: str, headline: Headline) -> str:
     """What a metric is called at the beginning of a sentence: `Training error`."""
     split = next((split for split in TITLES if metric == headline.name(split)), None)
     words = metric.replace("_", " ") if split is None else f"{TITLES[split]} {headline.title}"
     return words[:1].upper() + words[1:]
 
 
-def amount(value: float | None, unit: str, of_percent: str = "") -> str:
+def format_amount(value: float | None, unit: str, of_percent: str = "") -> str:
     """A value in words, with its unit, or what stands for it where that is percent; "–" where there is none."""
     if value is None:
         return "–"
     return f"{100 * value:.2f}{of_percent}" if unit == "%" else f"{value:.4g} {unit}".rstrip()
 
 
-def rule(unit: str, kind: Kind, margin: float, paired: bool, family: int) -> str:
+def describe_rule(unit: str, kind: Kind, margin: float, paired: bool, family: int) -> str:
     """How a comparison of numbers of that unit is judged on a page with so many claims that can be tested."""
     form = "same" if kind == "same" else "higher"
     least = f"{100 * margin:g} percentage points" if unit == "%" else f"{margin:g} {unit}".rstrip()
@@ -82,7 +82,7 @@ def rule(unit: str, kind: Kind, margin: float, paired: bool, family: int) -> str
     return text + FINAL if unit == "%" else text
 
 
-def outcome(verdict: dict[str, Any], paired: bool) -> list[str]:
+def describe_outcome(verdict: dict[str, Any], paired: bool) -> list[str]:
     """The numbers of a verdict in words and what follows from them, errors in percent and percentage points."""
     difference, unit = verdict["difference"], verdict["unit"]
     if difference is None:
@@ -90,15 +90,15 @@ def outcome(verdict: dict[str, Any], paired: bool) -> list[str]:
     a, b = verdict["a"], verdict["b"]
     text = f"{verdict['title']}: {a['name']} {_spread(a, unit)}, {b['name']} {_spread(b, unit)}; {a['name']} is "
     direction = "higher" if difference > 0 else "lower"
-    text += "level with it" if difference == 0 else f"{amount(abs(difference), unit, ' points')} {direction}"
+    text += "level with it" if difference == 0 else f"{format_amount(abs(difference), unit, ' points')} {direction}"
     if verdict["interval"] is None:
         return [f"{text}."]
-    lower, upper = (amount(bound, unit) for bound in verdict["interval"])
+    lower, upper = (format_amount(bound, unit) for bound in verdict["interval"])
     return [f"{text}, {INTERVAL:g} % interval {lower} to {upper}.", *_conclusion(verdict, paired)]
 
 
 def _conclusion(verdict: dict[str, Any], paired: bool) -> list[str]:
-    a, margin = verdict["a"]["name"], amount(verdict["margin"], verdict["unit"], " points")
+    a, margin = verdict["a"]["name"], format_amount(verdict["margin"], verdict["unit"], " points")
     superior, noninferior = verdict["p_superior"]["holm"], verdict["p_noninferior"]["holm"]
     far = f"that {a} is higher"
     near = f"that it is {'' if superior <= ALPHA else 'lower or '}less than {margin} higher"
@@ -117,5 +117,5 @@ def _p(p: float) -> str:
 
 
 def _spread(side: dict[str, Any], unit: str) -> str:
-    spread = "" if side["sd"] is None else f"sd {amount(side['sd'], unit)}, "
-    return f"{amount(side['mean'], unit, ' %')} ({spread}n = {side['n']})"
+    spread = "" if side["sd"] is None else f"sd {format_amount(side['sd'], unit)}, "
+    return f"{format_amount(side['mean'], unit, ' %')} ({spread}n = {side['n']})"

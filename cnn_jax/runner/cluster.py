@@ -20,22 +20,22 @@ import jax
 
 import cnn_jax
 from cnn_jax.config import Config, ConfigError
-from cnn_jax.runner.one import LOWER, Outcome, attempt, fail
+from cnn_jax.runner.one import MEMORY_ADVICE, Outcome, record_failure, try_run
 from cnn_jax.runner.settings import Settings
 from cnn_jax.runner.view import View
-from cnn_jax.runner.workers import TRIES, stood_still
+from cnn_jax.runner.workers import MAX_TRIES, describe_hang
 from cnn_jax.train import record
 from cnn_jax.train.signals import Stopped, stop_signals
 
 LOCK_SECONDS = 120.0  # for which shared storage may hold the lock of a node that is gone; NFS has leases of 90
 CONNECT_SECONDS = 10.0  # in which a cluster's first node answers
-LOST = 10  # nodes that a run may lose
+MAX_LOST_NODES = 10  # nodes that a run may lose
 STOP_SECONDS = 120.0  # in which runs that are told to stop save
 OBJECT_STORE_BYTES = 100 * 2**20  # of a cluster of this machine alone: what is passed around is configs and results
-PASSED_ON = ("JAX_", "XLA_", "TF_CPP_", "GLIBC_TUNABLES", "CNN_JAX_NATIVE", "XDG_CACHE_HOME", "CXX")
+FORWARDED_VARIABLES = ("JAX_", "XLA_", "TF_CPP_", "GLIBC_TUNABLES", "CNN_JAX_NATIVE", "XDG_CACHE_HOME", "CXX")
 
 
-def stay_off_accelerators(count: int) -> None:
+def use_cpu_only(count: int) -> None:
     """Gives this process, which computes nothing, `count` CPU devices to stand for a run's own; before it has any."""
     wanted = {"jax_platforms": "cpu", "jax_num_cpu_devices": count}
     for name, value in wanted.items():
@@ -43,7 +43,7 @@ def stay_off_accelerators(count: int) -> None:
             jax.config.update(name, value)
 
 
-def on_ray(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
+def run_on_ray(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
     """Every run a task with the resources of the settings.
 
     A run whose node is lost is continued on another from its checkpoint; one whose process dies or hangs is tried once
@@ -53,12 +53,12 @@ def on_ray(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]
       ConfigError: there is no Ray cluster at the address.
       Stopped: a signal arrived; all runs at hand are saved.
     """
-    ray, ours = connect(settings)
+    ray, connected_here = connect(settings)
     try:
         with stop_signals() as signals, View(todo, settings.progress) as view:
             yield from Runs(ray, todo, settings, view, signals).outcomes()
     finally:
-        if ours:
+        if connected_here:
             ray.shutdown()
 
 
@@ -113,7 +113,7 @@ class Runs:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Each when it is there."""
-        self.tell_room()
+        self.warn_if_no_room()
         for folder in self.todo:
             self.submit(folder)
         try:
@@ -126,18 +126,21 @@ class Runs:
                     if outcome is not None:
                         self.view.end(outcome)
                         yield outcome
-                self.find_begun()
-                self.view.look()
-                for folder in set(self.view.hung(self.settings.hung_seconds)) - self.hung:
+                self.find_started()
+                self.view.refresh()
+                for folder in set(self.view.find_hung(self.settings.hung_seconds)) - self.hung:
                     self.hung.add(folder)
-                    self.ray.cancel(self.task_of(folder), force=True)
+                    task = next(task for task, place in self.tasks.items() if place == folder)
+                    self.ray.cancel(task, force=True)
         finally:
             saved = self.stop()
         if self.signals:
-            said = "the runs are saved" if saved else "some runs did not end in time and are at their last checkpoint"
-            raise Stopped(f"{said}; the same command continues", self.signals[0])
+            summary = (
+                "the runs are saved" if saved else "some runs did not end in time and are at their last checkpoint"
+            )
+            raise Stopped(f"{summary}; the same command continues", self.signals[0])
 
-    def tell_room(self) -> None:
+    def warn_if_no_room(self) -> None:
         """Says where no node has room for a run, which then waits: a cluster may grow."""
         wanted = {"CPU": self.settings.cpus_per_run, "GPU": self.settings.gpus_per_run}
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
@@ -154,18 +157,15 @@ class Runs:
         task = self.task.remote(self.todo[folder], folder.absolute(), settings, self.submitted[folder])
         self.tasks[task] = folder
 
-    def find_begun(self) -> None:
+    def find_started(self) -> None:
         """Looks which of the tasks that were submitted have begun, and where."""
         for folder, name in list(self.submitted.items()):
             with contextlib.suppress(record.RecordError):
-                said = record.read_json(folder / "worker.json")
-                if said and said["task"] == name:
+                content = record.read_json(folder / "worker.json")
+                if content and content["task"] == name:
                     del self.submitted[folder]
-                    self.place[folder] = said["place"]
-                    self.view.begin(folder, said["place"])
-
-    def task_of(self, folder: Path) -> Any:
-        return next(task for task, its in self.tasks.items() if its == folder)
+                    self.place[folder] = content["place"]
+                    self.view.begin(folder, content["place"])
 
     def outcome(self, task: Any) -> Outcome | None:
         """How the run ended; None where it is to be continued."""
@@ -175,24 +175,28 @@ class Runs:
         try:
             outcome = self.ray.get(task)
         except (errors.NodeDiedError, errors.LocalRayletDiedError):
-            return self.again(folder, f"its node ({place}) is lost", self.lost, LOST)
+            return self.retry(folder, f"its node ({place}) is lost", self.lost, MAX_LOST_NODES)
         except errors.OutOfMemoryError:
-            return self.again(folder, f"Ray ended it, its node being out of memory; {LOWER}", self.tries, TRIES)
+            return self.retry(
+                folder, f"Ray ended it, its node being out of memory; {MEMORY_ADVICE}", self.tries, MAX_TRIES
+            )
         except (errors.WorkerCrashedError, errors.TaskCancelledError):
-            reason = f"its process ({place}) died, perhaps out of memory; {LOWER}"
-            return self.again(folder, stood_still(self.settings) if folder in self.hung else reason, self.tries, TRIES)
+            reason = f"its process ({place}) died, perhaps out of memory; {MEMORY_ADVICE}"
+            return self.retry(
+                folder, describe_hang(self.settings) if folder in self.hung else reason, self.tries, MAX_TRIES
+            )
         except errors.RayError as error:
-            return fail(folder, f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}")
+            return record_failure(folder, f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}")
         if outcome is None:
-            return self.again(folder, f"its node ({place}) told it to end", self.lost, LOST)
+            return self.retry(folder, f"its node ({place}) told it to end", self.lost, MAX_LOST_NODES)
         return outcome._replace(folder=folder)
 
-    def again(self, folder: Path, reason: str, count: Counter[Path], limit: int) -> Outcome | None:
+    def retry(self, folder: Path, reason: str, count: Counter[Path], limit: int) -> Outcome | None:
         """Has the run continued, or fails it where that was done often enough."""
         count[folder] += 1
         self.hung.discard(folder)
         if count[folder] >= limit:
-            return fail(folder, reason)
+            return record_failure(folder, reason)
         self.view.wait(folder, reason)
         self.submit(folder)
         return None
@@ -209,17 +213,17 @@ class Runs:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment variables of a run's process: those of this one that matter, and its devices."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
-    kept["JAX_NUM_CPU_DEVICES"] = str(settings.devices_per_run)
-    here = str(Path(cnn_jax.__file__).parents[1])
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
+    variables = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED_VARIABLES)}
+    variables["JAX_NUM_CPU_DEVICES"] = str(settings.devices_per_run)
+    package_folder = str(Path(cnn_jax.__file__).parents[1])
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [package_folder, os.environ.get("PYTHONPATH")]))
     if settings.gpus_per_run == 0:
-        kept["JAX_PLATFORMS"] = "cpu"
+        variables["JAX_PLATFORMS"] = "cpu"
     else:
-        kept.pop("JAX_PLATFORMS", None)
+        variables.pop("JAX_PLATFORMS", None)
         if settings.gpus_per_run < 1:  # JAX takes three quarters of a GPU as it starts
-            kept.setdefault("XLA_CLIENT_MEM_FRACTION", f"{0.9 * settings.gpus_per_run:.3f}")
-    return kept
+            variables.setdefault("XLA_CLIENT_MEM_FRACTION", f"{0.9 * settings.gpus_per_run:.3f}")
+    return variables
 
 
 def run(config: Config, folder: Path, settings: Settings, name: str) -> Outcome | None:
@@ -228,7 +232,7 @@ def run(config: Config, folder: Path, settings: Settings, name: str) -> Outcome 
     place = folder / "worker.json"
     record.write_json(place, {"task": name, "place": f"{socket.gethostname()} process {os.getpid()}"})
     try:
-        return attempt(config, folder, settings)
+        return try_run(config, folder, settings)
     except Stopped:
         return None
     finally:

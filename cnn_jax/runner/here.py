@@ -7,18 +7,18 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from cnn_jax.config import Config
-from cnn_jax.runner.one import Outcome, attempt
+from cnn_jax.runner.one import Outcome, try_run
 from cnn_jax.runner.settings import Settings
 from cnn_jax.train.signals import Stopped, stop_signals
 
 
-def serial(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
+def run_serially(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
     """One run after another, in this process."""
     for folder, config in todo.items():
-        yield attempt(config, folder, settings)
+        yield try_run(config, folder, settings)
 
 
-def on_each_device(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
+def run_on_each_device(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
     """A run at a time on each device, in a thread of its own; each gives the numbers it gives alone on one device.
 
     Raises Stopped on a signal, when all runs at hand are saved.
@@ -29,7 +29,7 @@ def on_each_device(todo: Mapping[Path, Config], settings: Settings) -> Iterator[
         free: SimpleQueue[Settings] = SimpleQueue()
         for place in places:
             free.put(settings._replace(place=place, progress=False, signals=signals))
-        futures = [pool.submit(attempt_on, free, config, folder) for folder, config in todo.items()]
+        futures = [pool.submit(try_run_on_free_device, free, config, folder) for folder, config in todo.items()]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -43,12 +43,12 @@ def on_each_device(todo: Mapping[Path, Config], settings: Settings) -> Iterator[
             raise Stopped("the runs are saved; the same command continues", signals[0])
 
 
-def attempt_on(free: "SimpleQueue[Settings]", config: Config, folder: Path) -> Outcome:
-    """`attempt` on a device that is free; raises Stopped."""
+def try_run_on_free_device(free: "SimpleQueue[Settings]", config: Config, folder: Path) -> Outcome:
+    """`try_run` on a device that is free; raises Stopped."""
     settings = free.get()
     try:
         if settings.signals:
             raise Stopped(f"{folder} was not begun", settings.signals[0])
-        return attempt(config, folder, settings)
+        return try_run(config, folder, settings)
     finally:
         free.put(settings)

@@ -19,8 +19,8 @@ from cnn_jax.train import devices, feed, loop, processes, record
 from cnn_jax.train.signals import Stopped
 from cnn_jax.train.task import Task
 
-PREPARING = threading.Lock()
-LOWER = "lower --set=batch_size or --width, give each batch in parts by --accumulate=N, or have fewer --workers"
+PREPARE_LOCK = threading.Lock()
+MEMORY_ADVICE = "lower --set=batch_size or --width, give each batch in parts by --accumulate=N, or have fewer --workers"
 
 
 class Outcome(NamedTuple):
@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1)
-def load(
+def load_dataset(
     name: str,
     validation: int,
     data_dir: str | None,
@@ -56,22 +56,22 @@ def load(
     return dataset
 
 
-draw = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by side learn from
+draw_examples = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by side learn from
 
 
-def load_for(config: Config, data_dir: str | None, download: bool, skip_damaged: bool = False) -> Dataset:
+def load_config_dataset(config: Config, data_dir: str | None, download: bool, skip_damaged: bool = False) -> Dataset:
     """What the config learns from and is tested on; raises DataError, and ConfigError on an unknown task."""
     streamed, fields = bool(config.data.crop), tasks.find(config.task).fields(config)
     skip_damaged = streamed and skip_damaged
-    dataset = load(config.data.name, config.data.validation, data_dir, download, streamed, skip_damaged, fields)
+    dataset = load_dataset(config.data.name, config.data.validation, data_dir, download, streamed, skip_damaged, fields)
     count = config.data.train_examples
-    return draw(dataset, count, config.seed) if count else dataset
+    return draw_examples(dataset, count, config.seed) if count else dataset
 
 
 def prepare(config: Config, settings: Settings) -> tuple[Task, Dataset]:
     """What a run learns and from what; runs side by side share both."""
-    with PREPARING:  # or each thread would read the data for itself
-        dataset = load_for(config, settings.data_dir, settings.download, settings.skip_damaged)
+    with PREPARE_LOCK:  # or each thread would read the data for itself
+        dataset = load_config_dataset(config, settings.data_dir, settings.download, settings.skip_damaged)
         return tasks.make(config, dataset, settings.layout.axis_name), dataset
 
 
@@ -90,7 +90,7 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
         signals=settings.signals,
     )
     until = time.monotonic() + settings.lock_seconds
-    with telling_of_memory():
+    with convert_memory_errors():
         task, dataset = prepare(config, settings)
         with devices.default_device(layout):
             while True:
@@ -103,7 +103,7 @@ def run_one(config: Config, folder: Path, settings: Settings) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def telling_of_memory() -> Generator[None]:
+def convert_memory_errors() -> Generator[None]:
     """Has what the host or a device says where memory does not suffice raised as TrainingError."""
     try:
         yield
@@ -111,35 +111,35 @@ def telling_of_memory() -> Generator[None]:
         reason = str(error).strip().partition("\n")[0]
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in reason:
             raise
-        raise loop.TrainingError(f"out of memory ({reason or type(error).__name__}); {LOWER}") from error
+        raise loop.TrainingError(f"out of memory ({reason or type(error).__name__}); {MEMORY_ADVICE}") from error
 
 
 def initial_parameters(config: Config, settings: Settings) -> Any:
     """The parameters a run begins with, as numpy arrays."""
-    with telling_of_memory():
+    with convert_memory_errors():
         task, dataset = prepare(config, settings)
-        return task.init(jax.random.key(config.seed), feed.shapes(dataset, config))["params"]
+        return task.init(jax.random.key(config.seed), feed.batch_shapes(dataset, config))["params"]
 
 
-def attempt(config: Config, folder: Path, settings: Settings) -> Outcome:
+def try_run(config: Config, folder: Path, settings: Settings) -> Outcome:
     """`run_one`, a failure being recorded in failure.json; raises Stopped alone."""
     try:
         return Outcome(folder, run_one(config, folder, settings), None)
     except (ConfigError, record.RecordError, loop.TrainingError) as error:
-        return fail(folder, str(error))
+        return record_failure(folder, str(error))
     except Stopped:
         raise
     except Exception as error:
         if processes.count() > 1:  # the others do not know of it, and wait for this one: all end
             raise
         if isinstance(error, data.DataError):
-            return fail(folder, str(error))
+            return record_failure(folder, str(error))
         # one run's failure, out of memory for instance, must not end the others
         summary = str(error).strip().partition("\n")[0]
-        return fail(folder, f"{type(error).__name__}: {summary}", traceback.format_exc())
+        return record_failure(folder, f"{type(error).__name__}: {summary}", traceback.format_exc())
 
 
-def fail(folder: Path, error: str, trace: str | None = None) -> Outcome:
+def record_failure(folder: Path, error: str, trace: str | None = None) -> Outcome:
     """Records a failure in the run folder, where that can be written."""
     if processes.is_leader() and folder.is_dir():
         record.write_json(folder / "failure.json", {"error": error, "traceback": trace})

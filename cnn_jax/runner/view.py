@@ -20,9 +20,9 @@ class Run(NamedTuple):
     """A run under way: where, what its progress.json says, since when (monotonic), and whether it is this attempt's."""
 
     place: str
-    said: dict[str, Any] | None
+    progress: dict[str, Any] | None
     since: float
-    moved: bool = False
+    updated: bool = False
 
 
 class View:
@@ -64,18 +64,18 @@ class View:
         self.failed += outcome.error is not None
         self.clear()
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Reads how far the runs are, and draws it when it is time to."""
         now = time.monotonic()
         for folder, run in list(self.running.items()):
-            said = read(folder)
-            if said is not None and said != run.said:
-                self.running[folder] = Run(run.place, said, now, moved=True)
+            progress = read(folder)
+            if progress is not None and progress != run.progress:
+                self.running[folder] = Run(run.place, progress, now, updated=True)
         if self.progress and now - self.drawn > (DRAW_SECONDS if self.terminal else LINE_SECONDS):
             self.drawn = now
             self.draw()
 
-    def hung(self, seconds: float) -> list[Path]:
+    def find_hung(self, seconds: float) -> list[Path]:
         """The runs whose progress.json has said the same for that long."""
         now = time.monotonic()
         return [folder for folder, run in self.running.items() if now - run.since > seconds]
@@ -116,9 +116,9 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 def describe(run: Run) -> str:
     """`training   1200/3000 40 %  error 12.30 %  node`; `starting` until this attempt says something."""
-    if run.said is None or not run.moved:
+    if run.progress is None or not run.updated:
         return f"starting    {run.place}"
-    said = run.said
-    share = said["step"] / max(said["steps"], 1)
-    headline = f"  {said['headline']}" if said.get("headline") else ""
-    return f"{said['phase']:<10}  {said['step']}/{said['steps']} {share:.0%}{headline}  {run.place}"
+    progress = run.progress
+    share = progress["step"] / max(progress["steps"], 1)
+    headline = f"  {progress['headline']}" if progress.get("headline") else ""
+    return f"{progress['phase']:<10}  {progress['step']}/{progress['steps']} {share:.0%}{headline}  {run.place}"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnn_jax.config import Config
-from cnn_jax.runner.one import LOWER, Outcome, attempt, fail
+from cnn_jax.runner.one import MEMORY_ADVICE, Outcome, record_failure, try_run
 from cnn_jax.runner.settings import Settings
 from cnn_jax.runner.view import View
 from cnn_jax.train.signals import Stopped, stop_signals
 
-TRIES = 2  # of a run whose process dies or hangs
+MAX_TRIES = 2  # of a run whose process dies or hangs
 
 
 class Worker(NamedTuple):
@@ -28,7 +28,7 @@ class Worker(NamedTuple):
     folder: Path
 
 
-def in_processes(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
+def run_in_workers(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Outcome]:
     """`settings.workers` runs at a time; one whose process dies or hangs is tried once more, then failed alone.
 
     Raises Stopped on a signal, when all runs at hand are saved.
@@ -40,31 +40,31 @@ def in_processes(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Ou
         with stop_signals() as signals, View(todo, settings.progress) as view:
             while queue or workers:
                 while queue and len(workers) < settings.workers:
-                    worker = start(queue[0], todo[queue.pop(0)], quiet, view)
+                    worker = start_worker(queue[0], todo[queue.pop(0)], quiet, view)
                     workers[worker.connection] = worker
                 ready = wait(list(workers), timeout=0.5)
                 if signals:
                     raise Stopped("the workers saved their runs; the same command continues", signals[0])
                 for connection in ready:
                     worker = workers.pop(connection)  # ty: ignore[invalid-argument-type]
-                    outcome = collect(worker)
+                    outcome = receive_outcome(worker)
                     if outcome is None:
                         folder = worker.folder
-                        reason = stood_still(settings) if folder in hung else died(worker.process)
+                        reason = describe_hang(settings) if folder in hung else describe_exit(worker.process)
                         tries[folder] += 1
                         hung.discard(folder)
-                        if tries[folder] < TRIES:
+                        if tries[folder] < MAX_TRIES:
                             view.wait(folder, reason)
                             queue.insert(0, folder)
                             continue
-                        outcome = fail(folder, reason)
+                        outcome = record_failure(folder, reason)
                     view.end(outcome)
                     if queue and worker.process.is_alive():
-                        worker = hand_over(worker, queue[0], todo[queue.pop(0)], quiet, view)
+                        worker = assign_run(worker, queue[0], todo[queue.pop(0)], quiet, view)
                         workers[worker.connection] = worker
                     yield outcome
-                view.look()
-                for folder in view.hung(settings.hung_seconds):
+                view.refresh()
+                for folder in view.find_hung(settings.hung_seconds):
                     hung.add(folder)
                     next(worker for worker in workers.values() if worker.folder == folder).process.kill()
     finally:
@@ -74,23 +74,25 @@ def in_processes(todo: Mapping[Path, Config], settings: Settings) -> Iterator[Ou
             worker.process.join()
 
 
-def start(folder: Path, config: Config, settings: Settings, view: View) -> Worker:
+def start_worker(folder: Path, config: Config, settings: Settings, view: View) -> Worker:
     """A new process, at work on the config."""
     context = multiprocessing.get_context("spawn")  # a fork would inherit JAX's threads and locks
-    here, there = context.Pipe()
-    process = context.Process(target=serve, args=(there,))  # no daemon, which may not have processes that decode images
+    connection, worker_connection = context.Pipe()
+    process = context.Process(
+        target=serve, args=(worker_connection,)
+    )  # no daemon, which may not have processes that decode images
     process.start()
-    there.close()
-    return hand_over(Worker(process, here, folder), folder, config, settings, view)
+    worker_connection.close()
+    return assign_run(Worker(process, connection, folder), folder, config, settings, view)
 
 
-def hand_over(worker: Worker, folder: Path, config: Config, settings: Settings, view: View) -> Worker:
+def assign_run(worker: Worker, folder: Path, config: Config, settings: Settings, view: View) -> Worker:
     worker.connection.send((config, folder, settings))
     view.begin(folder, f"process {worker.process.pid}")
     return worker._replace(folder=folder)
 
 
-def collect(worker: Worker) -> Outcome | None:
+def receive_outcome(worker: Worker) -> Outcome | None:
     """What the worker sent; None where it died instead."""
     try:
         return worker.connection.recv()
@@ -99,17 +101,17 @@ def collect(worker: Worker) -> Outcome | None:
         return None
 
 
-def died(process: BaseProcess) -> str:
+def describe_exit(process: BaseProcess) -> str:
     """How the process ended."""
     status = process.exitcode or 0
     if status == -signal.SIGKILL:
-        return f"its worker process was killed by SIGKILL, perhaps by the kernel, out of memory; {LOWER}"
+        return f"its worker process was killed by SIGKILL, perhaps by the kernel, out of memory; {MEMORY_ADVICE}"
     if status < 0:
         return f"its worker process was ended by {signal.Signals(-status).name}"
     return f"its worker process ended with exit status {status}"
 
 
-def stood_still(settings: Settings) -> str:
+def describe_hang(settings: Settings) -> str:
     return (
         f"it hung: its progress.json did not change for {settings.hung_seconds:g} s, and its process was killed; "
         "where its steps or evaluations take longer, give more --hung_seconds"
@@ -125,7 +127,7 @@ def serve(connection: Connection) -> None:
         except EOFError:
             return
         try:
-            connection.send(attempt(config, folder, settings))
+            connection.send(try_run(config, folder, settings))
         except Stopped as stopped:
             raise SystemExit(stopped.exit_status) from None
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnn_jax.report import page, tables
-from cnn_jax.report.cells import AXES, common_headline, number, seed
+from cnn_jax.report.cells import AXES, common_headline, model_name, number, seed
 from cnn_jax.report.curves import SPLITS
-from cnn_jax.report.plots import COLOURS, STYLE, title, value_axis
+from cnn_jax.report.plots import COLOURS, STYLE, style_value_axis, title
 from cnn_jax.train.record import Run, read_runs
 from cnn_jax.train.task import Headline
 
@@ -37,23 +37,19 @@ def study(runs: Sequence[Run]) -> page.Study:
     headline = common_headline(runs)
     rows = summary(finished, headline)
     header = ("network", "stem", "width", "seeds", "parameters", "MACs", *tables.headers(headline)[:2], "seconds")
-    ordered = dict.fromkeys([line["model"] for line in rows] + sorted(map(name, runs)))
-    cells = {model: sorted((run for run in runs if name(run) == model), key=seed) for model in ordered}
+    ordered = dict.fromkeys([line["model"] for line in rows] + sorted(map(model_name, runs)))
+    cells = {model: sorted((run for run in runs if model_name(run) == model), key=seed) for model in ordered}
     return page.Study(
         title="Architectures",
         source="Each network by its own recipe, for as many epochs as the others.",
         cells=cells,
         columns=("model", "seed", *SETTINGS, *numbers(headline)),
-        results=[row(run, headline) for members in cells.values() for run in members if run.result is not None],
-        tables=[page.Table("Summary", header, table(rows, headline), NOTE)],
+        results=[result_row(run, headline) for members in cells.values() for run in members if run.result is not None],
+        tables=[page.Table("Summary", header, format_rows(rows, headline), NOTE)],
         figures={"architectures": (figure(finished, rows, headline), CAPTION.format(title=headline.title))},
         verdicts=[],
         axes=(*AXES, *(f"model.{field}" for field in SETTINGS)),
     )
-
-
-def name(run: Run) -> str:
-    return str(run.config["model"]["name"])
 
 
 def numbers(headline: Headline) -> tuple[str, ...]:
@@ -62,18 +58,18 @@ def numbers(headline: Headline) -> tuple[str, ...]:
     return "parameters", "macs", train, test, best, "seconds"
 
 
-def row(run: Run, headline: Headline) -> dict[str, Any]:
+def result_row(run: Run, headline: Headline) -> dict[str, Any]:
     """One line of results.csv; errors are fractions."""
     settings = {field: run.config["model"].get(field) for field in SETTINGS}
     measured = {field: (run.result or {}).get(field) for field in numbers(headline)}
-    return {"model": name(run), "seed": seed(run)} | settings | measured
+    return {"model": model_name(run), "seed": seed(run)} | settings | measured
 
 
 def summary(runs: Sequence[Run], headline: Headline) -> list[dict[str, Any]]:
     """One dict a network, from the fewest to the most multiply-accumulates; metrics as {"mean", "sd", "n"}."""
     rows = []
-    for model in sorted({name(run) for run in runs}):
-        own = [row(run, headline) for run in runs if name(run) == model]
+    for model in sorted({model_name(run) for run in runs}):
+        own = [result_row(run, headline) for run in runs if model_name(run) == model]
         line: dict[str, Any] = {"model": model, "seeds": len(own)} | {field: own[0][field] for field in SETTINGS}
         line |= {"parameters": number(own[0]["parameters"]), "macs": number(own[0]["macs"])}
         line["seconds"] = sum(number(one["seconds"]) for one in own) / len(own)
@@ -81,13 +77,13 @@ def summary(runs: Sequence[Run], headline: Headline) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda line: line["macs"])
 
 
-def table(rows: Sequence[dict[str, Any]], headline: Headline) -> list[list[str]]:
+def format_rows(rows: Sequence[dict[str, Any]], headline: Headline) -> list[list[str]]:
     """The summary as text, mean and standard deviation over seeds."""
     return [
         [
             *(line["model"], str(line["stem"]), str(line["width"] or "–"), str(line["seeds"])),
             *(f"{line['parameters']:,.0f}", f"{line['macs'] / 1e6:,.2f} M"),
-            *(tables.mean_text(line[headline.name(split)], headline) for split in SPLITS),
+            *(tables.format_mean(line[headline.name(split)], headline) for split in SPLITS),
             f"{line['seconds']:.0f}",
         ]
         for line in rows
@@ -97,25 +93,25 @@ def table(rows: Sequence[dict[str, Any]], headline: Headline) -> list[list[str]]
 def figure(runs: Sequence[Run], rows: Sequence[dict[str, Any]], headline: Headline) -> Figure:
     """Left, test headline against multiply-accumulates, areas as the parameters; right, after each epoch."""
     with matplotlib.rc_context(STYLE):
-        cells = [[run for run in runs if name(run) == line["model"]] for line in rows]
+        cells = [[run for run in runs if model_name(run) == line["model"]] for line in rows]
         canvas = Figure(figsize=(8, 3.6), layout="constrained")
         left, right = canvas.subplots(1, 2)
         colours = {line["model"]: COLOURS[index % len(COLOURS)] for index, line in enumerate(rows)}
-        cost(left, rows, colours, headline)
+        plot_cost(left, rows, colours, headline)
         for index, line in enumerate(rows):
             dashes = "-" if index < len(COLOURS) else "--"
             style = {"color": colours[line["model"]], "linestyle": dashes, "label": line["model"]}
-            curve(right, cells[index], headline.name("test"), style)
+            plot_curve(right, cells[index], headline.name("test"), style)
         right.set(xlabel="epoch", ylabel=f"test {headline.title}", title="after each epoch, mean over seeds")
         for axes in (left, right):
-            value_axis(axes, headline)
+            style_value_axis(axes, headline)
             axes.spines.top.set_visible(False)
         right.legend(frameon=False, ncols=2)
         canvas.suptitle(title(cells), fontsize=10)
     return canvas
 
 
-def cost(axes: Axes, rows: Sequence[dict[str, Any]], colours: dict[str, str], headline: Headline) -> None:
+def plot_cost(axes: Axes, rows: Sequence[dict[str, Any]], colours: dict[str, str], headline: Headline) -> None:
     largest = max((line["parameters"] for line in rows), default=1)
     for index, line in enumerate(rows):
         test = line[headline.name("test")]
@@ -130,7 +126,7 @@ def cost(axes: Axes, rows: Sequence[dict[str, Any]], colours: dict[str, str], he
     axes.set_ylabel(f"test {headline.title}")
 
 
-def curve(axes: Axes, runs: Sequence[Run], metric: str, style: dict[str, Any]) -> None:
+def plot_curve(axes: Axes, runs: Sequence[Run], metric: str, style: dict[str, Any]) -> None:
     lines = list(zip(*(run.metrics for run in runs), strict=False))
     epochs = [number(points[0]["epoch"]) for points in lines]
     means = [sum(number(point[metric]) for point in points) / len(points) for points in lines]

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnn_jax.report.cells import KINDS, family
-from cnn_jax.report.plots import KIND_COLOURS, STYLE, depth_axis, paper_points, save
+from cnn_jax.report.plots import KIND_COLOURS, STYLE, plot_paper_points, save, style_depth_axis
 from cnn_jax.report.tables import paper_test_error
 from cnn_jax.train.record import write_atomically
 
@@ -60,8 +60,8 @@ def figure(evaluated: Sequence[Evaluated]) -> Figure:
                 plot_line(axes, [one for one in evaluated if one.source == source], kind, f"{kind}, {source}", marker)
         depths = sorted({depth for one in evaluated if (depth := family(one.model)[1]) is not None})
         for name in {one.dataset for one in evaluated}:
-            paper_points(axes, name, depths)
-        depth_axis(axes, depths)
+            plot_paper_points(axes, name, depths)
+        style_depth_axis(axes, depths)
         axes.set_ylabel("test error (%)")
         if axes.has_data():
             axes.legend(frameon=False)

@@ -8,7 +8,7 @@ A module of the table has
 
 from typing import Any
 
-from cnn_jax.config import Config, ConfigError, near
+from cnn_jax.config import Config, ConfigError, suggest
 from cnn_jax.data import Dataset
 from cnn_jax.tasks import classification
 from cnn_jax.train.task import Task
@@ -19,7 +19,7 @@ TASKS: dict[str, Any] = {"classification": classification}
 def find(name: str) -> Any:
     """The module of a task; raises ConfigError on an unknown name."""
     if name not in TASKS:
-        raise ConfigError(f"unknown task {name!r}; {near(name, TASKS)}")
+        raise ConfigError(f"unknown task {name!r}; {suggest(name, TASKS)}")
     return TASKS[name]
 
 

@@ -16,7 +16,7 @@ from cnn_jax.data.augment import random_crop_and_flip
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
-from cnn_jax.tasks.images import preprocessing, seen_shape
+from cnn_jax.tasks.images import input_shape, preprocessing
 from cnn_jax.train.task import Headline, Task
 
 SUMS = ("loss", "error", "count")
@@ -46,8 +46,8 @@ def complete(config: Config, dataset: Dataset) -> Config:
     Raises ConfigError or RecordError.
     """
     if config.init_from:
-        config = initial.inherit_settings(config, min(seen_shape(config.data, dataset)[:2]))
-    return replace(config, model=models.complete(config.model, min(seen_shape(config.data, dataset)[:2])))
+        config = initial.inherit_settings(config, min(input_shape(config.data, dataset)[:2]))
+    return replace(config, model=models.complete(config.model, min(input_shape(config.data, dataset)[:2])))
 
 
 @functools.lru_cache(maxsize=2)
@@ -60,7 +60,7 @@ def _make(
     dataset: Dataset,
     axis_name: str | None,
 ) -> Task:
-    shape = seen_shape(data, dataset)
+    shape = input_shape(data, dataset)
     model = models.build(
         settings.name,
         num_classes=len(dataset.class_names(objective.label)),

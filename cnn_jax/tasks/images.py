@@ -10,7 +10,7 @@ from cnn_jax.data import Dataset
 from cnn_jax.data.augment import average_pool, on_canvas, pixel_mean, standardize
 
 
-def seen_shape(data: Data, dataset: Dataset) -> tuple[int, int, int]:
+def input_shape(data: Data, dataset: Dataset) -> tuple[int, int, int]:
     """(H, W, C) of the images that the network sees; raises ConfigError."""
     height, width, channels = (data.crop, data.crop, 3) if data.crop else dataset.image_shape
     if data.canvas and data.canvas < max(height, width):

@@ -9,11 +9,11 @@ from typing import Any
 from cnn_jax.train.task import Headline
 
 
-def best(metrics: Sequence[dict[str, Any]], headline: Headline, split: str = "validation") -> dict[str, Any]:
+def best_evaluation(metrics: Sequence[dict[str, Any]], headline: Headline, split: str = "validation") -> dict[str, Any]:
     """The line of metrics.jsonl with the split's best headline, of equals the first."""
     return min(metrics, key=lambda line: headline.cost(line[headline.name(split)]))
 
 
-def is_over(metrics: Sequence[dict[str, Any]], patience: int, headline: Headline) -> bool:
+def should_stop(metrics: Sequence[dict[str, Any]], patience: int, headline: Headline) -> bool:
     """Whether the last `patience` evaluations were no better than one before them; a patience of 0 has no end."""
-    return bool(patience) and len(metrics) > patience and best(metrics, headline) not in metrics[-patience:]
+    return bool(patience) and len(metrics) > patience and best_evaluation(metrics, headline) not in metrics[-patience:]

@@ -21,29 +21,31 @@ Batch = dict[str, np.ndarray]
 
 
 @devices.cache_per_layout(1)
-def on_devices(dataset: Dataset, layout: Layout) -> dict[str, Any]:
+def put_on_devices(dataset: Dataset, layout: Layout) -> dict[str, Any]:
     """The data set's splits, whole, on every device, but for what no device holds; of streamed ones nothing."""
     fields = {} if dataset.streamed else dataset.shapes()
     held = {split: {field: arrays[field] for field in fields} for split, arrays in dataset.splits.items()}
     return devices.replicate(layout, held)
 
 
-def shapes(dataset: Dataset, config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+def batch_shapes(dataset: Dataset, config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     """The fields of a training batch, abstract."""
     fields = dataset.shapes(config.data.crop)
     return {name: jax.ShapeDtypeStruct((config.batch_size, *shape), dtype) for name, (shape, dtype) in fields.items()}
 
 
-def training(dataset: Dataset, config: Config, layout: Layout, start: int, workers: int = 0) -> Generator[Batch]:
+def training_batches(
+    dataset: Dataset, config: Config, layout: Layout, start: int, workers: int = 0
+) -> Generator[Batch]:
     """The batches of the steps from `start` on; `workers` decode streamed images, threads where 0."""
     index, processes = layout.share
     each = config.batch_size // processes
-    own = slice(index * each, (index + 1) * each)
-    slot = np.arange(config.batch_size, dtype=np.int32)[own]
+    share = slice(index * each, (index + 1) * each)
+    slot = np.arange(config.batch_size, dtype=np.int32)[share]
     if not dataset.streamed:
         count = dataset.count("train")
         for step in range(start, config.steps):
-            yield {"index": training_indices(count, config.batch_size, config.seed, step)[own], "slot": slot}
+            yield {"index": training_indices(count, config.batch_size, config.seed, step)[share], "slot": slot}
         return
     for batch in stream.training(
         dataset.splits["train"],
@@ -64,23 +66,25 @@ def augmentation(config: Config) -> stream.Augmentation:
     return stream.Augmentation(data.crop, data.short_side, data.area, data.aspect, data.flip, data.pca)
 
 
-def evaluation(dataset: Dataset, split: str, config: Config, layout: Layout, workers: int = 0) -> Iterable[Batch]:
+def evaluation_batches(
+    dataset: Dataset, split: str, config: Config, layout: Layout, workers: int = 0
+) -> Iterable[Batch]:
     """Batches with every example of the split once, as large as the parts of a training step."""
     batch_size = config.batch_size // layout.accumulate
     if not dataset.streamed:
-        return indexed(dataset.count(split), batch_size, layout)
+        return index_batches(dataset.count(split), batch_size, layout)
     return stream.evaluation(
         dataset.splits[split],
         batch_size=batch_size,
         share=layout.share,
-        shown=stream.Middle(config.data.crop, config.data.tested_short_side),
+        shown=stream.Middle(config.data.crop, config.data.resolved_test_short_side),
         workers=workers,
     )
 
 
-def indexed(count: int, batch_size: int, layout: Layout) -> list[Batch]:
-    """`evaluation` of so many examples that lie on the devices."""
+def index_batches(count: int, batch_size: int, layout: Layout) -> list[Batch]:
+    """`evaluation_batches` of so many examples that lie on the devices."""
     index, processes = layout.share
     each = batch_size // processes
-    own = slice(index * each, (index + 1) * each)
-    return [{"index": indices[own], "mask": mask[own]} for indices, mask in evaluation_indices(count, batch_size)]
+    share = slice(index * each, (index + 1) * each)
+    return [{"index": indices[share], "mask": mask[share]} for indices, mask in evaluation_indices(count, batch_size)]

@@ -31,23 +31,20 @@ class RunFolder:
     def __init__(self, path: Path, config: Config, headline: Headline):
         self.path, self.config, self.headline = path, config, headline
         self.losses: list[np.ndarray] = []
-        self.evaluated = config.evaluated_steps
+        self.evaluated = config.evaluation_steps
         self.shown, self.phase = 0.0, ""
 
     def __enter__(self) -> "RunFolder":
         with contextlib.ExitStack() as stack:
-            self._do(lambda: self._hold(stack))
+            self._run_on_leader(lambda: stack.enter_context(record.lock(record.require_writable(self.path))))
             self.held = stack.pop_all()
         return self
 
-    def _hold(self, stack: contextlib.ExitStack) -> None:
-        stack.enter_context(record.locked(record.require_writable(self.path)))
-
-    def _do(self, function: Callable[[], Any]) -> Any:
+    def _run_on_leader(self, function: Callable[[], Any]) -> Any:
         """What the function returns in the leader, which alone calls it."""
 
         def write() -> Any:
-            with record.writing(self.path):
+            with record.convert_write_errors(self.path):
                 return function()
 
         return processes.run_on_leader(write)
@@ -57,7 +54,7 @@ class RunFolder:
 
     def begin(self) -> dict[str, Any] | None:
         """Writes config.json, or checks it; returns the result of a finished run."""
-        return self._do(self._begin)
+        return self._run_on_leader(self._begin)
 
     def _begin(self) -> dict[str, Any] | None:
         new, old = config_lib.to_dict(self.config), record.read_json(self.path / "config.json")
@@ -72,31 +69,31 @@ class RunFolder:
 
         The session, of this process's share of the run, begins with it.
         """
-        start = self._do(lambda: self._restore(state, session))
+        start = self._run_on_leader(lambda: self._restore(state, session))
         return start, processes.broadcast(self.restored if processes.is_leader() else jax.tree.map(np.asarray, state))
 
     def _restore(self, state: Any, session: Callable[[], Session]) -> int:
         self.session = session()
         self.checkpoints = self.held.enter_context(Checkpoints(self.path, self.config))
         start, self.restored = self.checkpoints.restore(state) or (0, jax.tree.map(np.asarray, state))
-        record.keep_metrics(self.path, start, self.evaluated)
-        record.keep_losses(self.path, start)
+        record.truncate_metrics(self.path, start, self.evaluated)
+        record.truncate_losses(self.path, start)
         self.session.update(from_step=start, to_step=start)
         (self.path / "failure.json").unlink(missing_ok=True)
         self.events = self.held.enter_context(Events(self.path, start))
         return start
 
-    def note(self, **facts: Any) -> None:
+    def add_facts(self, **facts: Any) -> None:
         """Adds facts about this session to the manifest."""
         if processes.is_leader():
-            with record.writing(self.path):
+            with record.convert_write_errors(self.path):
                 self.session.update(**facts)
 
     def add_losses(self, losses: list[jax.Array]) -> None:
         """Keeps the losses of the next steps until the next `save`; waits for the device."""
         self.losses += jax.device_get(losses)
 
-    def evaluated_at(self, step: int, line: dict[str, Any]) -> bool:
+    def add_metrics(self, step: int, line: dict[str, Any]) -> bool:
         """Adds a line to metrics.jsonl and to the events; returns whether training stops early."""
 
         def add() -> bool:
@@ -104,27 +101,27 @@ class RunFolder:
             rate = "learning_rate"
             tags = {name: name if name == rate else name.replace("_", "/", 1) for name in line if name != "epoch"}
             self.events.add(step, {tag: line[name] for name, tag in tags.items()})
-            return self._over()
+            return self._has_stopped()
 
-        return self._do(add)
+        return self._run_on_leader(add)
 
-    def over(self) -> bool:
+    def has_stopped(self) -> bool:
         """Whether training has stopped early; the checkpoint of the best validation headline stays."""
-        return self._do(self._over)
+        return self._run_on_leader(self._has_stopped)
 
-    def _over(self) -> bool:
+    def _has_stopped(self) -> bool:
         metrics, patience = record.read_metrics(self.path), self.config.patience
         if patience and metrics:
-            self.checkpoints.best = early_stopping.best(metrics, self.headline)["step"]
-        return early_stopping.is_over(metrics, patience, self.headline)
+            self.checkpoints.best = early_stopping.best_evaluation(metrics, self.headline)["step"]
+        return early_stopping.should_stop(metrics, patience, self.headline)
 
     def is_best(self, step: int) -> bool:
         """Whether the best validation headline is this step's."""
-        return bool(self.config.patience) and self._do(lambda: self.checkpoints.best == step)
+        return bool(self.config.patience) and self._run_on_leader(lambda: self.checkpoints.best == step)
 
     def save(self, step: int, state: Any) -> None:
         """Saves the state as of `step`, and the losses until then."""
-        self.tell("saving", step)
+        self.write_progress("saving", step)
         losses, self.losses = np.asarray(self.losses, np.float32), []
 
         def write() -> None:
@@ -132,33 +129,35 @@ class RunFolder:
             self.checkpoints.save(step, state)
             self.session.update(to_step=step)
 
-        self._do(write)
+        self._run_on_leader(write)
 
-    def best(self, state: Any) -> Any:
+    def restore_best(self, state: Any) -> Any:
         """The state, as numpy arrays, that had the best validation headline; later checkpoints are deleted."""
 
         def read() -> None:
-            best = early_stopping.best(record.read_metrics(self.path), self.headline)["step"]
+            best = early_stopping.best_evaluation(record.read_metrics(self.path), self.headline)["step"]
             self.restored = self.checkpoints.rewind(best, state)
 
-        self._do(read)
+        self._run_on_leader(read)
         return processes.broadcast(self.restored if processes.is_leader() else jax.tree.map(np.asarray, state))
 
-    def conclude(self, train: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
+    def finish(self, train: dict[str, float], facts: dict[str, Any]) -> dict[str, Any]:
         """Writes result.json, of `facts`, the exact training metrics and what was recorded, and returns it."""
 
         def write() -> dict[str, Any]:
             metrics = record.read_metrics(self.path)
             self.session.update(to_step=metrics[-1]["step"])
-            result = record.finite(facts | final_metrics(metrics, train, self.config.patience, self.headline))
+            result = record.replace_nonfinite(
+                facts | final_metrics(metrics, train, self.config.patience, self.headline)
+            )
             result["seconds"] = self.session.seconds
             record.write_json(self.path / "result.json", result)
             (self.path / "progress.json").unlink(missing_ok=True)
             return result
 
-        return self._do(write)
+        return self._run_on_leader(write)
 
-    def tell(self, phase: str, step: int, headline: float | None = None) -> None:
+    def write_progress(self, phase: str, step: int, headline: float | None = None) -> None:
         """Rewrites progress.json where the phase is new or the last writing some time ago."""
         now = time.time()
         if processes.is_leader() and (phase != self.phase or now - self.shown > PROGRESS_SECONDS):
@@ -176,10 +175,10 @@ def final_metrics(
     With `patience` the final network is that of the best validation headline; `steps` are those it had taken. `train`
     is its exact evaluation.
     """
-    final = early_stopping.best(metrics, headline) if patience else metrics[-1]
+    final = early_stopping.best_evaluation(metrics, headline) if patience else metrics[-1]
     others = {name: final[name] for name in final if name.startswith(("test_", "validation_"))}
     tested = headline.name("test")
-    best = {f"best_{tested}": early_stopping.best(metrics, headline, "test")[tested]}
+    best = {f"best_{tested}": early_stopping.best_evaluation(metrics, headline, "test")[tested]}
     if headline.name("validation") in others:
-        best[f"{tested}_at_best_validation"] = early_stopping.best(metrics, headline)[tested]
+        best[f"{tested}_at_best_validation"] = early_stopping.best_evaluation(metrics, headline)[tested]
     return {"steps": final["step"]} | {f"train_{name}": value for name, value in train.items()} | others | best

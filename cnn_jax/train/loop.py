@@ -61,7 +61,7 @@ class Program(NamedTuple):
 
 @devices.cache_per_layout(2)
 def make_program(task: Task, optim: Optim, penalty: Penalty, steps: int, layout: Layout) -> Program:
-    sgd = optimizer.make(optim, steps, penalty)
+    sgd = optimizer.make_optimizer(optim, steps, penalty)
     train_step = make_train_step(task, sgd, layout, penalty)
     evaluate_step = make_evaluate_step(task.evaluate, layout.axis_name, task.outputs)
     return Program(
@@ -73,7 +73,7 @@ def make_program(task: Task, optim: Optim, penalty: Penalty, steps: int, layout:
 
 def initial_state(program: Program, task: Task, config: Config, dataset: Dataset) -> TrainState:
     """The state before the first step, a function of the seed."""
-    variables = task.init(jax.random.key(config.seed), feed.shapes(dataset, config))
+    variables = task.init(jax.random.key(config.seed), feed.batch_shapes(dataset, config))
     return make_state(variables, program.optimizer, task.sums)
 
 
@@ -115,9 +115,9 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
             run = Training(task, config, folder, options, program, dataset, signals)
             state = train(run, devices.replicate(options.layout, state), start)
             if config.patience:
-                state = devices.replicate(options.layout, folder.best(state))
-        folder.tell("evaluating", config.steps)
-        return folder.conclude(run.evaluate(state, "train"), {"parameters": parameters} | task.facts())
+                state = devices.replicate(options.layout, folder.restore_best(state))
+        folder.write_progress("evaluating", config.steps)
+        return folder.finish(run.evaluate(state, "train"), {"parameters": parameters} | task.facts())
 
 
 def evaluate_split(
@@ -131,8 +131,8 @@ def evaluate_split(
     workers: int = 0,
 ) -> dict[str, float]:
     """The task's metrics of a split: exact means, and what it scores of its outputs."""
-    batches = feed.evaluation(dataset, split, config, layout, workers)
-    resident = feed.on_devices(dataset, layout)[split]
+    batches = feed.evaluation_batches(dataset, split, config, layout, workers)
+    resident = feed.put_on_devices(dataset, layout)[split]
     means, outputs = evaluate(layout, program.evaluate_step, state.variables, resident, batches, task.means)
     if task.score is None:
         return means
@@ -160,13 +160,13 @@ class Training(NamedTuple):
 def train(run: Training, state: TrainState, start: int) -> TrainState:
     """Takes the steps from `start` to the end, evaluating, recording and saving on the way."""
     config, layout, folder = run.config, run.options.layout, run.folder
-    resident, key = feed.on_devices(run.dataset, layout)["train"], run_key(config, layout)
-    evaluated, meetings = config.evaluated_steps, processes.Synchronizer(start)
+    resident, key = feed.put_on_devices(run.dataset, layout)["train"], run_key(config, layout)
+    evaluated, synchronizer = config.evaluation_steps, processes.Synchronizer(start)
     begun = saved = shown = time.monotonic()
     losses: list[jax.Array] = []
-    over = folder.over()
-    batches = feed.training(run.dataset, config, layout, start, run.options.decode_workers)
-    folder.tell("compiling", start)
+    over = folder.has_stopped()
+    batches = feed.training_batches(run.dataset, config, layout, start, run.options.decode_workers)
+    folder.write_progress("compiling", start)
     with progress_bar(run, start) as bar, contextlib.closing(batches):
         for step in range(start, config.steps):
             if over:
@@ -175,15 +175,17 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
             losses.append(loss)
             taken, now = step + 1, time.monotonic()
             if step == start or taken % STEPS_AHEAD == 0 or now - shown > DISPLAY_SECONDS:
-                show(run, bar, state, taken)
+                update_bar(run, bar, state, taken)
                 folder.add_losses(losses)
                 losses, shown = [], now
                 if step == start:
-                    folder.note(first_step_seconds=round(time.monotonic() - begun, 3))
+                    folder.add_facts(first_step_seconds=round(time.monotonic() - begun, 3))
             if taken in evaluated:
-                show(run, bar, state, taken)
+                update_bar(run, bar, state, taken)
                 state, over = record_metrics(run, state, taken)
-            signal, due = meetings.synchronize(taken, state, run.signals, now - saved > run.options.checkpoint_seconds)
+            signal, due = synchronizer.synchronize(
+                taken, state, run.signals, now - saved > run.options.checkpoint_seconds
+            )
             if signal or over or due or taken == config.steps or (taken in evaluated and folder.is_best(taken)):
                 check_finite(run, state)
                 folder.add_losses(losses)
@@ -196,11 +198,11 @@ def train(run: Training, state: TrainState, start: int) -> TrainState:
 
 def record_metrics(run: Training, state: TrainState, taken: int) -> tuple[TrainState, bool]:
     """Evaluates and records; returns the state with the training sums anew, and whether training stops early."""
-    run.folder.tell("evaluating", taken)
+    run.folder.write_progress("evaluating", taken)
     evaluated = {split: run.evaluate(state, split) for split in sorted(run.dataset.splits.keys() - {"train"})}
     line = metrics_line(run.config, run.dataset.count("train"), state, taken, evaluated)
-    over = run.folder.evaluated_at(taken, line)
-    run.folder.tell("training", taken, line.get(run.task.headline.name("train")))
+    over = run.folder.add_metrics(taken, line)
+    run.folder.write_progress("training", taken, line.get(run.task.headline.name("train")))
     return state.replace(sums=devices.replicate(run.options.layout, zero_sums(run.task.sums))), over
 
 
@@ -240,11 +242,11 @@ def progress_bar(run: Training, start: int) -> tqdm:
     )
 
 
-def show(run: Training, bar: tqdm, state: TrainState, taken: int) -> None:
+def update_bar(run: Training, bar: tqdm, state: TrainState, taken: int) -> None:
     """Brings the bar up to date; waits for the device, so that the host never runs far ahead of it."""
     check_finite(run, state)
     metrics, headline = means(state.sums), run.task.headline
-    run.folder.tell("training", taken, metrics.get(headline.metric))
+    run.folder.write_progress("training", taken, metrics.get(headline.metric))
     values = {name: f"{value:.3f}" for name, value in metrics.items()}
     if headline.metric in metrics:
         values[headline.metric] = headline.format(metrics[headline.metric])

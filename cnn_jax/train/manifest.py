@@ -22,16 +22,16 @@ from cnn_jax.train.task import Headline
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 VARIABLES = ("XLA_", "JAX_", "LIBTPU_", "CNN_JAX_NATIVE")
-OF_NO_NUMBER = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "JAX_COORDINATOR")
+IRRELEVANT_VARIABLES = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE", "JAX_COORDINATOR")
 compiling = [0.0]  # seconds that XLA has compiled in this process, or read what it had compiled before
 
 
-def count_compiling(event: str, duration_secs: float, **_: str | int) -> None:
+def add_compile_seconds(event: str, duration_secs: float, **_: str | int) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
         compiling[0] += duration_secs
 
 
-jax.monitoring.register_event_duration_secs_listener(count_compiling)
+jax.monitoring.register_event_duration_secs_listener(add_compile_seconds)
 
 
 class Session:
@@ -48,16 +48,16 @@ class Session:
         headline: Headline,
     ):
         self.path = folder / "manifest.json"
-        before: dict[str, Any] = read_json(self.path) or {"sessions": []}
-        own = facts(dataset, layout)
-        if before.get("dataset", own["dataset"]) != own["dataset"]:
+        previous: dict[str, Any] = read_json(self.path) or {"sessions": []}
+        current = facts(dataset, layout)
+        if previous.get("dataset", current["dataset"]) != current["dataset"]:
             raise RecordError(
-                f"{folder} was begun on other data: {before['dataset']} there, {own['dataset']} here; give another "
-                "--workdir, or the same data"
+                f"{folder} was begun on other data: {previous['dataset']} there, {current['dataset']} here; give "
+                "another --workdir, or the same data"
             )
-        self.manifest: dict[str, Any] = own | {"seed": config.seed, "headline": headline._asdict()} | about
+        self.manifest: dict[str, Any] = current | {"seed": config.seed, "headline": headline._asdict()} | about
         self.manifest["classes"] = {name: list(field.names) for name, field in dataset.fields.items() if field.names}
-        self.manifest["sessions"] = before["sessions"]
+        self.manifest["sessions"] = previous["sessions"]
         self.started, self.compiled = time.monotonic(), compiling[0]
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self.session: dict[str, Any] = {"started": started, "regularized": penalized}
@@ -92,7 +92,7 @@ def facts(dataset: Dataset, layout: Layout) -> dict[str, Any]:
         "environment": {
             name: value
             for name, value in sorted(os.environ.items())
-            if name.startswith(VARIABLES) and not name.startswith(OF_NO_NUMBER)
+            if name.startswith(VARIABLES) and not name.startswith(IRRELEVANT_VARIABLES)
         },
         "git": git(),
         "dataset": data,
@@ -110,13 +110,13 @@ def git() -> dict[str, Any] | None:
     """The commit of this code, and whether it was changed since; None outside of a clone."""
     root = Path(cnn_jax.__file__).parents[1]
 
-    def ask(*command: str) -> str:
+    def run_git(*command: str) -> str:
         done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        if Path(ask("rev-parse", "--show-toplevel")) != root.resolve():
+        if Path(run_git("rev-parse", "--show-toplevel")) != root.resolve():
             return None
-        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain"))}
+        return {"commit": run_git("rev-parse", "HEAD"), "changed": bool(run_git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -12,7 +12,7 @@ from cnn_jax.config import Optim, Penalty
 from cnn_jax.train.penalties import NO_PENALTY, mask, max_norm, proximal
 
 
-def make(optim: Optim, steps: int, penalty: Penalty = NO_PENALTY) -> optax.GradientTransformation:
+def make_optimizer(optim: Optim, steps: int, penalty: Penalty = NO_PENALTY) -> optax.GradientTransformation:
     """SGD: v := momentum v + (gradient + weight_decay w), w := w - rate v, or with the rate inside the momentum.
 
     Decoupled decay adds weight_decay w to v where w is moved, not to v itself. Each step then ends with the proximal
@@ -33,7 +33,7 @@ def make(optim: Optim, steps: int, penalty: Penalty = NO_PENALTY) -> optax.Gradi
     return optax.chain(*chain)
 
 
-def pieces(optim: Optim, steps: int) -> tuple[list[float], list[int]]:
+def schedule_pieces(optim: Optim, steps: int) -> tuple[list[float], list[int]]:
     """The learning rates of a run, and the steps at which each but the first begins."""
     # Twelve digits: 0.1 * 0.1 is 0.01.
     rates = [float(f"{optim.learning_rate * optim.factor**drop:.12g}") for drop in range(len(optim.boundaries) + 1)]
@@ -45,11 +45,11 @@ def pieces(optim: Optim, steps: int) -> tuple[list[float], list[int]]:
 
 def learning_rate(optim: Optim, steps: int, step: int) -> float:
     """The learning rate of a step, counted from 0: constant between the boundaries, after an optional warm-up."""
-    rates, starts = pieces(optim, steps)
+    rates, starts = schedule_pieces(optim, steps)
     return rates[bisect.bisect_right(starts, step)]
 
 
 def schedule(optim: Optim, steps: int) -> Callable[[Any], jax.Array]:
     """`learning_rate` as a function that can be traced."""
-    rates, starts = map(jnp.asarray, pieces(optim, steps))
+    rates, starts = map(jnp.asarray, schedule_pieces(optim, steps))
     return lambda step: rates[jnp.searchsorted(starts, step, side="right")]

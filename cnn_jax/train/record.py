@@ -52,7 +52,7 @@ class Run(NamedTuple):
     @property
     def headline(self) -> Headline:
         """That of the run's task."""
-        return headline(self.manifest)
+        return parse_headline(self.manifest)
 
 
 def read_run(folder: str | os.PathLike) -> Run:
@@ -74,10 +74,10 @@ def read_run(folder: str | os.PathLike) -> Run:
 
 def read_headline(folder: Path) -> Headline:
     """That of the run's task, as its manifest tells; raises RecordError."""
-    return headline(read_json(folder / "manifest.json") or {})
+    return parse_headline(read_json(folder / "manifest.json") or {})
 
 
-def headline(manifest: dict[str, Any]) -> Headline:
+def parse_headline(manifest: dict[str, Any]) -> Headline:
     """That of the run's task; older versions knew classification alone, and did not write it."""
     return Headline(**manifest["headline"]) if "headline" in manifest else ERROR
 
@@ -118,7 +118,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         raise RecordError(f"cannot read {path}: {error}") from error
 
 
-def keep_metrics(folder: Path, step: int, evaluated: frozenset[int]) -> None:
+def truncate_metrics(folder: Path, step: int, evaluated: frozenset[int]) -> None:
     """Drops what metrics.jsonl says of steps after `step`, which are about to be run again.
 
     Raises RecordError where it lacks one of the `evaluated` steps that came before.
@@ -148,7 +148,7 @@ def read_losses(folder: Path) -> np.ndarray:
     return np.frombuffer(data[: len(data) // 4 * 4], "<f4")
 
 
-def keep_losses(folder: Path, step: int) -> None:
+def truncate_losses(folder: Path, step: int) -> None:
     """Drops the losses after `step`; raises RecordError where one before is missing."""
     losses = read_losses(folder)
     if len(losses) < step:
@@ -168,7 +168,7 @@ def append_losses(folder: Path, losses: np.ndarray) -> None:
 def write_progress(folder: Path, progress: dict[str, Any]) -> None:
     """Rewrites progress.json, whole for every reader; after a power cut it may be an older one."""
     temporary = folder / ".progress.json"
-    temporary.write_text(json.dumps(finite(progress)))
+    temporary.write_text(json.dumps(replace_nonfinite(progress)))
     temporary.replace(folder / "progress.json")
 
 
@@ -207,7 +207,7 @@ def require_writable(folder: str | os.PathLike) -> Path:
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Generator[None]:
+def convert_write_errors(folder: Path) -> Generator[None]:
     """Has what the system says against writing there, a full disk for instance, raised as RecordError."""
     try:
         yield
@@ -218,7 +218,7 @@ def writing(folder: Path) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Generator[None]:
+def lock(folder: Path) -> Generator[None]:
     """Holds the run folder for this process; raises InUseError while another process holds it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -231,7 +231,7 @@ def locked(folder: Path) -> Generator[None]:
         os.close(handle)
 
 
-def finite(values: dict[str, Any]) -> dict[str, Any]:
+def replace_nonfinite(values: dict[str, Any]) -> dict[str, Any]:
     """The values with None for infinity and NaN, which JSON does not know.
 
     A loss may be infinite in evaluation where it is finite in training.
@@ -240,4 +240,4 @@ def finite(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _line(metrics: dict[str, Any]) -> str:
-    return json.dumps(finite(metrics), allow_nan=False) + "\n"
+    return json.dumps(replace_nonfinite(metrics), allow_nan=False) + "\n"

@@ -71,7 +71,7 @@ def gradients(
     return jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
 
 
-def assemble(resident: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def gather_batch(resident: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """A batch with its examples' fields, gathered from what lies on the device where it names them by `index`."""
     return batch if "index" not in batch else take(resident, batch["index"]) | batch
 
@@ -95,7 +95,7 @@ def make_train_step(
         key = jax.random.fold_in(key, state.step)
 
         def part(batch: dict[str, jax.Array]) -> Any:
-            batch = assemble(resident, batch) | {"key": example_keys(key, batch["slot"])}
+            batch = gather_batch(resident, batch) | {"key": example_keys(key, batch["slot"])}
             (loss, (model_state, sums)), gradient = gradients(task, state.variables, batch, key, penalty)
             return (loss, model_state, gradient), sums
 
@@ -108,7 +108,7 @@ def make_train_step(
         loss, model_state, gradient = means
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         diverged = (state.diverged_at < 0) & ~jnp.isfinite(loss)
-        taken = TrainState(
+        new_state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             model_state=model_state,
@@ -116,7 +116,7 @@ def make_train_step(
             sums=jax.tree.map(jnp.add, state.sums, sums),
             diverged_at=jnp.where(diverged, state.step, state.diverged_at),
         )
-        return taken, loss.astype(jnp.float32)
+        return new_state, loss.astype(jnp.float32)
 
     return train_step
 
@@ -131,7 +131,7 @@ def make_evaluate_step(
     """
 
     def evaluate_step(sums: Any, variables: Any, resident: Any, batch: dict[str, jax.Array]) -> Any:
-        batch = assemble(resident, batch)
+        batch = gather_batch(resident, batch)
         batch_sums = evaluate(variables, batch)
         gathered = {} if outputs is None else {**outputs(variables, batch), "mask": batch["mask"]}
         if axis_name is not None:

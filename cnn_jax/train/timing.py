@@ -30,7 +30,7 @@ class Cost(NamedTuple):
 
     def seconds(self, config: Config) -> float:
         """Of the whole run."""
-        evaluations = len(config.evaluated_steps) * self.evaluation_seconds
+        evaluations = len(config.evaluation_steps) * self.evaluation_seconds
         return self.compile_seconds + config.steps * self.step_seconds + evaluations
 
 
@@ -38,12 +38,14 @@ def measure_cost(task: Task, config: Config, dataset: Dataset, layout: Layout, s
     """Compiles, and times up to `steps` steps of training and as many of evaluation (the medians); writes nothing."""
     begun = time.perf_counter()
     program = make_program(task, config.optim, config.penalty, config.steps, layout)
-    resident = feed.on_devices(dataset, layout)
+    resident = feed.put_on_devices(dataset, layout)
     state = initial_state(program, task, config, dataset)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     state, key = devices.replicate(layout, state), run_key(config, layout)
-    batches = feed.training(dataset, replace(config, steps=steps + 1), layout, 0)  # of a run that takes fewer, too
-    tests = list(itertools.islice(feed.evaluation(dataset, "test", config, layout), steps))
+    batches = feed.training_batches(
+        dataset, replace(config, steps=steps + 1), layout, 0
+    )  # of a run that takes fewer, too
+    tests = list(itertools.islice(feed.evaluation_batches(dataset, "test", config, layout), steps))
 
     def train(state: Any, _: int) -> Any:
         return program.train_step(state, resident["train"], devices.shard(layout, next(batches)), key)[0]

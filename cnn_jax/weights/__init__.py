@@ -16,7 +16,7 @@ import numpy as np
 from flax import traverse_util
 
 from cnn_jax import models
-from cnn_jax.config import near
+from cnn_jax.config import suggest
 from cnn_jax.layers.initializers import variable_shapes
 from cnn_jax.weights import akamaster, amartyn, files, torchvision
 from cnn_jax.weights.naming import Preprocess, Tensor, WeightsError, from_source_layout, source_shape, to_source_layout
@@ -105,7 +105,7 @@ def preprocess(name: str, source: str) -> Preprocess:
 
 def get_source(name: str, source: str) -> ModuleType:
     if source not in SOURCES:
-        raise WeightsError(f"unknown source of weights {source!r}; {near(source, SOURCES)}")
+        raise WeightsError(f"unknown source of weights {source!r}; {suggest(source, SOURCES)}")
     models.get_constructor(name)
     if not SOURCES[source].supports(name):
         raise WeightsError(f"{source} has no {name}; it has {SOURCES[source].SUPPORTED}")

@@ -37,9 +37,9 @@ def launch(main: Callable[[], int | None]) -> None:
         try:
             if "deterministic" in FLAGS and FLAGS.deterministic:
                 enable_determinism()
-            if processes_flags.wanted():
+            if processes_flags.starts_processes():
                 return local.run_processes(FLAGS.processes)
-            processes_flags.join()
+            processes_flags.join_run()
             status = main()
             processes.shutdown(status or 0)
             return status
@@ -58,11 +58,11 @@ def launch(main: Callable[[], int | None]) -> None:
             processes.shutdown(stopped.exit_status)
             return stopped.exit_status
 
-    warnings.formatwarning = one_line  # ty: ignore[invalid-assignment]  (to it each function is a type of its own)
+    warnings.formatwarning = format_warning  # ty: ignore[invalid-assignment]  (to it each function is a type of its own)
     app.run(run)
 
 
-def one_line(
+def format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A warning as it is shown: not the line of code that it comes from."""
@@ -71,6 +71,6 @@ def one_line(
     return f"warning: {text}" + "; ./launch.sh doctor mends it" * of_compiled + "\n"
 
 
-def path(folder: str) -> Path:
+def expand_path(folder: str) -> Path:
     """The folder, `~` expanded."""
     return Path(folder).expanduser()

@@ -7,7 +7,7 @@ from cnn_jax.config import ConfigError
 FLAGS = flags.FLAGS
 
 
-def integers(flag: str) -> list[int]:
+def parse_integers(flag: str) -> list[int]:
     """The numbers of a list flag; raises ConfigError."""
     texts: list[str] = FLAGS.flag_values_dict()[flag]
     try:

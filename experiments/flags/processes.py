@@ -12,7 +12,7 @@ from cnn_jax.train import processes
 FLAGS = flags.FLAGS
 
 
-def wanted() -> bool:
+def starts_processes() -> bool:
     """Whether this command is to start local processes, and is not one of them. Raises ConfigError."""
     if "processes" not in FLAGS or FLAGS.processes == 1 or local.PROCESS_VARIABLE in os.environ:
         return False
@@ -21,7 +21,7 @@ def wanted() -> bool:
     return True
 
 
-def join() -> None:
+def join_run() -> None:
     """Makes this process one of its run's, where there are several; the first alone prints. Raises ConfigError."""
     if "processes" not in FLAGS:
         return

@@ -19,7 +19,7 @@ flags.DEFINE_list("scales", [], "Several such sizes, for instance 256,384,512, a
 flags.DEFINE_integer("crop", None, "Pixels a side of a crop, in place of the network's own.")
 
 
-def protocol(network: Network) -> Protocol:
+def make_protocol(network: Network) -> Protocol:
     """The protocol of the flags; raises ConfigError."""
     if FLAGS.resize is not None and FLAGS.scales:
         raise ConfigError("--resize is one scale, --scales are several: leave one out")
@@ -30,9 +30,9 @@ def protocol(network: Network) -> Protocol:
     return choose_protocol(network, FLAGS.crops, FLAGS.crop, tuple(map(int, texts)), FLAGS.dense)
 
 
-def look(network: Network) -> Callable[[Any], jax.Array]:
+def make_preprocess(network: Network) -> Callable[[Any], jax.Array]:
     """What turns uint8 images into what the network is shown under the protocol of the flags, one view of each."""
-    shown = protocol(network._replace(scales=network.scales or (network.model.image_size,)))
-    if shown.crops > 1 or shown.dense or len(shown.scales) > 1:
+    protocol_of_one_view = make_protocol(network._replace(scales=network.scales or (network.model.image_size,)))
+    if protocol_of_one_view.crops > 1 or protocol_of_one_view.dense or len(protocol_of_one_view.scales) > 1:
         raise ConfigError("one view of each image is looked at: leave --crops, --dense and --scales out")
-    return lambda image: make_views(network.preprocess(jnp.asarray(image)), shown)[0][:, 0]
+    return lambda image: make_views(network.preprocess(jnp.asarray(image)), protocol_of_one_view)[0][:, 0]

@@ -9,11 +9,11 @@ from cnn_jax import config, plan, presets, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.models import build, cifar_depth
-from cnn_jax.runner import load_for
+from cnn_jax.runner import load_config_dataset
 from cnn_jax.train import devices, processes
 from cnn_jax.train.record import require_writable
 from experiments.flags import network, settings, width
-from experiments.flags.numbers import integers as integers
+from experiments.flags.numbers import parse_integers as parse_integers
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(network)
@@ -30,18 +30,18 @@ flags.DEFINE_float("epochs", None, "Passes over the training split, in place of 
 flags.DEFINE_string("init_from", None, "Begin with the variables of a converted checkpoint or a run folder.")
 
 
-def configs(models: Sequence[str], axes: sweep.Axes, workdir: Path) -> list[Config]:
+def make_configs(models: Sequence[str], axes: sweep.Axes, workdir: Path) -> list[Config]:
     """One checked config for each model and cell of the axes: preset, then data set flags, then axes, then --set.
 
     Raises ConfigError, DataError or RecordError on whatever is wrong, before anything runs.
     """
-    return cells(models, axes, workdir)[0]
+    return make_configs_and_datasets(models, axes, workdir)[0]
 
 
-def cells(
+def make_configs_and_datasets(
     models: Sequence[str], axes: sweep.Axes, workdir: Path, planning: bool = False
 ) -> tuple[list[Config], list[Dataset]]:
-    """`configs`, and what each learns from; `planning` does with the sizes of sets that are known and not at hand."""
+    """`make_configs`, and what each learns from; `planning` makes do with known sizes of sets that are not at hand."""
     if FLAGS.steps is not None and FLAGS.epochs is not None:
         raise ConfigError("--steps and --epochs: leave one out")
     named = {"batch_size": FLAGS.batch_size, "steps": FLAGS.steps, "optim.learning_rate": FLAGS.learning_rate}
@@ -50,19 +50,19 @@ def cells(
     for model in models:
         base = presets.add_warmup(presets.get(FLAGS.preset, FLAGS.dataset, model), cifar_depth(model))
         start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
-        flagged = {"data.validation": FLAGS.validation, "model.width": width.width(model), "init_from": start}
-        base = config.changed(base, {path: value for path, value in flagged.items() if value is not None})
+        flagged = {"data.validation": FLAGS.validation, "model.width": width.choose_width(model), "init_from": start}
+        base = config.replace_fields(base, {path: value for path, value in flagged.items() if value is not None})
         found += [config.override(cell, assignments) for cell in sweep.grid(base, axes)]
-    layout = settings.settings().layout
+    layout = settings.make_settings().layout
     for cell in found:
         build(cell.model.name)
         devices.check_batch(cell, layout)
     processes.run_on_leader(lambda: str(require_writable(workdir)))
-    find = plan.find if planning else load_for
+    find = plan.load_or_known_sizes if planning else load_config_dataset
     datasets = [find(cell, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged) for cell in found]
     if FLAGS.epochs is not None:
         sizes = [dataset.count("train") for dataset in datasets]
-        found = [sweep.with_epochs(cell, FLAGS.epochs, size) for cell, size in zip(found, sizes, strict=True)]
+        found = [sweep.set_epochs(cell, FLAGS.epochs, size) for cell, size in zip(found, sizes, strict=True)]
         found = [config.override(cell, FLAGS.set) for cell in found]
     resolved = [sweep.resolve(cell, layout, dataset) for cell, dataset in zip(found, datasets, strict=True)]
     return resolved, datasets

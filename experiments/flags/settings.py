@@ -33,9 +33,9 @@ flags.DEFINE_float(
 )
 
 
-def settings() -> Settings:
+def make_settings() -> Settings:
     """How to run, from the flags."""
-    made = Settings(
+    options = Settings(
         data_dir=FLAGS.data_dir,
         download=FLAGS.download,
         skip_damaged=FLAGS.skip_damaged,
@@ -54,6 +54,6 @@ def settings() -> Settings:
         progress=FLAGS.progress,
         command=shlex.join(["./launch.sh", Path(sys.argv[0]).stem, *sys.argv[1:]]),
     )
-    if made.executor == "ray":
-        cluster.stay_off_accelerators(made.devices_per_run)
-    return made
+    if options.executor == "ray":
+        cluster.use_cpu_only(options.devices_per_run)
+    return options

@@ -9,7 +9,7 @@ from cnn_jax import plan, studies, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.train import processes
 from experiments.flags import launcher, runs
-from experiments.flags.settings import settings
+from experiments.flags.settings import make_settings
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(runs)
@@ -29,30 +29,32 @@ def run(study: str, models: Sequence[str], axes: sweep.Axes, report: Callable[[P
     """Every model in every cell of the axes with every seed, then the study's page, or what `report` prints.
 
     With --plan the plan alone, with --cell one run and no report. Returns the exit status, 1 where a run failed; raises
-    ConfigError for an axis without a value or a --cell out of range, and what `runs.configs` raises.
+    ConfigError for an axis without a value or a --cell out of range, and what `runs.make_configs` raises.
     """
     for axis, values in axes.items():
         if not values:
             raise ConfigError(f"no value of {axis} is given")
-    workdir = launcher.path(FLAGS.workdir)
-    configs, datasets = runs.cells(models, {**axes, "seed": runs.integers("seeds")}, workdir, FLAGS.plan)
+    workdir = launcher.expand_path(FLAGS.workdir)
+    configs, datasets = runs.make_configs_and_datasets(
+        models, {**axes, "seed": runs.parse_integers("seeds")}, workdir, FLAGS.plan
+    )
     if FLAGS.plan:
         if all(dataset.streamed for dataset in datasets):
-            print(plan.counted(configs, datasets, workdir, settings().layout, FLAGS.hours))
+            print(plan.estimate_plan(configs, datasets, workdir, make_settings().layout, FLAGS.hours))
         else:
-            print(plan.timed(configs, workdir, settings()))
+            print(plan.measure_plan(configs, workdir, make_settings()))
         print(f"{len(configs)} runs, one at a time by --cell=0 to --cell={len(configs) - 1}")
         return 0
     if FLAGS.cell is not None:
-        configs = [cell(configs, FLAGS.cell)]
+        configs = [select_cell(configs, FLAGS.cell)]
     processes.run_on_leader(lambda: studies.begin(workdir, study))
-    outcomes = sweep.run(configs, workdir, settings())
+    outcomes = sweep.run(configs, workdir, make_settings())
     if FLAGS.cell is None and processes.is_leader():
         print((report or studies.STUDIES[study])(workdir))
     return int(any(outcome.error for outcome in outcomes))
 
 
-def cell(configs: Sequence[Config], index: int) -> Config:
+def select_cell(configs: Sequence[Config], index: int) -> Config:
     """The config of that number; raises ConfigError."""
     if not 0 <= index < len(configs):
         raise ConfigError(f"--cell={index}: the sweep has {len(configs)} runs, 0 to {len(configs) - 1}")

@@ -10,7 +10,7 @@ from cnn_jax.data import Dataset
 from cnn_jax.data.stream import squares
 from cnn_jax.evaluation import networks
 from cnn_jax.evaluation.networks import Network
-from cnn_jax.runner import load_for
+from cnn_jax.runner import load_config_dataset
 from cnn_jax.weights import SOURCES
 from experiments.flags import data as data_flags
 from experiments.flags import devices, launcher
@@ -25,11 +25,11 @@ flags.DEFINE_string("source", None, f"Whose --weights, for names and preprocessi
 flags.DEFINE_string("dataset", None, "Data set: digits, or a TFDS name such as cifar10 or mnist; a run's is its own.")
 
 
-def of_weights() -> Network:
+def load_network() -> Network:
     """The network of --weights; raises ConfigError or WeightsError."""
     if FLAGS.run is not None or None in (FLAGS.weights, FLAGS.model, FLAGS.source):
         raise ConfigError("give a network: --weights, --model and --source, or on a data set --run alone")
-    return networks.load_weights(launcher.path(FLAGS.weights), FLAGS.model, FLAGS.source)
+    return networks.load_weights(launcher.expand_path(FLAGS.weights), FLAGS.model, FLAGS.source)
 
 
 def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str, Any]]:
@@ -38,7 +38,7 @@ def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str
     Of a streamed data set the test images' squares are taken into memory, unless `streamed` leaves them as they are.
     """
     if FLAGS.run is None:
-        network = of_weights()
+        network = load_network()
         if FLAGS.dataset is None:
             raise ConfigError("give --dataset, such as cifar10, or --image=FILE")
         dataset = data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
@@ -47,12 +47,12 @@ def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str
     for name in ("weights", "model", "source", "dataset"):
         if FLAGS.flag_values_dict()[name] is not None:
             raise ConfigError(f"--{name}: a run has its own; leave it out beside --run")
-    folder = launcher.path(FLAGS.run)
+    folder = launcher.expand_path(FLAGS.run)
     config = networks.read_config(folder)
-    dataset = load_for(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
+    dataset = load_config_dataset(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
     network, step = networks.load_run(folder, config, dataset)
     if dataset.streamed and not streamed:
-        dataset = squares.in_memory(dataset, config.data.tested_short_side, ["test"], FLAGS.examples)
+        dataset = squares.in_memory(dataset, config.data.resolved_test_short_side, ["test"], FLAGS.examples)
     return network, dataset, {"model": config.model.name, "run": str(folder), "step": step}
 
 
@@ -64,7 +64,7 @@ def network_and_images() -> tuple[Network, Dataset | None, str]:
     if FLAGS.run is not None:
         network, dataset, about = network_and_data()
         return network, dataset, f"{about['model']}, {about['run']} after {about['step']} steps"
-    network = of_weights()
+    network = load_network()
     if FLAGS.dataset is None and FLAGS.image is None:
         raise ConfigError("give images: --dataset, such as cifar10, or --image=FILE, or both")
     dataset = FLAGS.dataset and data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)

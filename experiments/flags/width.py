@@ -11,11 +11,11 @@ flags.adopt_module_key_flags(network)
 flags.DEFINE_float("width_multiplier", None, "The network's own channels times this.", lower_bound=0)
 
 
-def width(model: str) -> int | None:
+def choose_width(model: str) -> int | None:
     """Channels of the model's first stage by --width or --width_multiplier; None is what the recipe says."""
     if FLAGS["width"].present and FLAGS["width_multiplier"].present:
         raise ConfigError("--width and --width_multiplier: leave one out")
     if FLAGS.width is not None or FLAGS.width_multiplier is None:
         return FLAGS.width
-    own = getattr(build(model), "width", None)
+    own = getattr(build(model), "choose_width", None)
     return own and max(1, round(FLAGS.width_multiplier * own))

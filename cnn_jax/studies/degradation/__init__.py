@@ -111,7 +111,7 @@ def _summary(runs: Sequence[Run], headline: Headline) -> list[list[str]]:
     for row in tables.summary(tables.results(runs), tables.metrics(headline)):
         paper = tables.paper_test_error(name, row["kind"], row["depth"]) if headline == ERROR else None
         sizes = " / ".join(f"{size:,}" for size in row["parameters"])
-        errors = [tables.mean_text(row[name], headline) for name in tables.metrics(headline)]
+        errors = [tables.format_mean(row[name], headline) for name in tables.metrics(headline)]
         fields = [label(row["kind"], row["depth"]), str(row["n"]), sizes, *errors]
         out.append([*fields, "–" if paper is None else f"{100 * paper:.2f}"])
     return out

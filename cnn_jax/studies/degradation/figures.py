@@ -27,9 +27,9 @@ from cnn_jax.report.plots import (
     GREY,
     KIND_COLOURS,
     STYLE,
-    depth_axis,
-    iteration_axis,
-    paper_points,
+    plot_paper_points,
+    style_depth_axis,
+    style_iteration_axis,
     title,
 )
 from cnn_jax.report.tables import results, summary
@@ -61,7 +61,7 @@ def fig6(runs: Sequence[Run], overlay: str | os.PathLike | None = None) -> Figur
             _panel(axes, shown, _colours(runs), headline, top)
             for step in rate_changes([run for run in runs if cell(run)[0] == kind]):
                 axes.axvline(step, color=GREY, linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
-            iteration_axis(axes, last, per_epoch)
+            style_iteration_axis(axes, last, per_epoch)
             axes.set_title({"plain": "plain nets", "residual": "residual nets"}.get(kind, kind))
         panels[0].set_ylabel(headline.axis)
         figure.suptitle(title(group(runs).values()), fontsize=10)
@@ -171,8 +171,8 @@ def error_against_depth(runs: Sequence[Run]) -> Figure:
             for kind in KINDS:
                 _depth_curve(figure, axes, [row for row in rows if row["kind"] == kind], headline, split)
             if split == "test" and headline == ERROR and len(datasets) == 1:
-                paper_points(axes, next(iter(datasets)), sorted({row["depth"] for row in rows}))
-            depth_axis(axes, sorted({row["depth"] for row in rows}))
+                plot_paper_points(axes, next(iter(datasets)), sorted({row["depth"] for row in rows}))
+            style_depth_axis(axes, sorted({row["depth"] for row in rows}))
             axes.set_title(f"final {TITLES[split]} {headline.title}")
             if axes.has_data():
                 axes.legend(frameon=False, loc="best")

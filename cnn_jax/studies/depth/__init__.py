@@ -7,7 +7,7 @@ from cnn_jax.report import page
 from cnn_jax.report.cells import AXES, label
 from cnn_jax.studies.depth.claims import judge
 from cnn_jax.studies.depth.figures import FIGURES
-from cnn_jax.studies.depth.nets import COLUMNS, HEADER, Net, cells, having, make_nets, row, table
+from cnn_jax.studies.depth.nets import COLUMNS, HEADER, Net, filter_measured, group_nets, make_nets, row, table
 from cnn_jax.train import record
 
 SOURCE = (
@@ -38,10 +38,12 @@ def study(initial: Sequence[Net], trained: Sequence[Net]) -> page.Study:
     parts = {"initial": initial, "networks": trained}
     rows = [row(net) for net in trained]
     errors = ("train_error", "test_error")
-    before = {f"{label(*key)} before training": [net.as_run({}) for net in own] for key, own in cells(initial).items()}
+    before = {
+        f"{label(*key)} before training": [net.to_run({}) for net in own] for key, own in group_nets(initial).items()
+    }
     after = {
-        label(*key): [net.as_run({name: net.found.get(name) for name in errors}) for net in own]
-        for key, own in cells(trained).items()
+        label(*key): [net.to_run({name: net.results.get(name) for name in errors}) for net in own]
+        for key, own in group_nets(trained).items()
     }
     return page.Study(
         title="Depth diagnostics",
@@ -53,7 +55,7 @@ def study(initial: Sequence[Net], trained: Sequence[Net]) -> page.Study:
         figures={
             name: (draw(parts[part]), caption)
             for name, (part, what, draw, caption) in FIGURES.items()
-            if having(parts[part], what)
+            if filter_measured(parts[part], what)
         },
         verdicts=judge(initial, trained),
         axes=(*AXES, "model.activation", "model.normalization", "model.initialization"),

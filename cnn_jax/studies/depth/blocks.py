@@ -71,7 +71,7 @@ def make_evaluator(
     count, devices_ = len(examples["label"]), len(layout.devices)
     batch_size = devices_ * min(max(1, batch_size // devices_), -(-count // devices_))
     step = devices.parallelize(layout, make_evaluate_step(evaluate, layout.axis_name), "rrrs", donate=(0,))
-    arrays, batches = devices.replicate(layout, dict(examples)), feed.indexed(count, batch_size, layout)
+    arrays, batches = devices.replicate(layout, dict(examples)), feed.index_batches(count, batch_size, layout)
 
     def means(variables: Any) -> dict[str, float]:
         return exact.evaluate(layout, step, devices.replicate(layout, variables), arrays, batches, names)[0]

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from cnn_jax.report.cells import label
-from cnn_jax.report.plots import COLOURS, GREY, KIND_COLOURS, STYLE, depth_axis
-from cnn_jax.studies.depth.nets import Net, cells, having
+from cnn_jax.report.plots import COLOURS, GREY, KIND_COLOURS, STYLE, style_depth_axis
+from cnn_jax.studies.depth.nets import Net, filter_measured, group_nets
 
 KINDS = {
     "sigmoid": "sigmoid, plain",
@@ -75,17 +75,19 @@ def decade_limits(values: Iterable[float | None]) -> tuple[float, float]:
 
 def gradients(networks: Sequence[Net]) -> Figure:
     """Norm of the loss's gradient by each kernel, log scale, from the first layer to the last: a panel a kind."""
-    networks = having(networks, "gradient_norms")
+    networks = filter_measured(networks, "gradient_norms")
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
         figure, axes = make_panels(networks)
         colour = depth_colours(networks)
-        for (kind, depth), members in cells(networks).items():
-            lines = [[norm or math.nan for norm in net.found["gradient_norms"].values()] for net in members]
+        for (kind, depth), members in group_nets(networks).items():
+            lines = [[norm or math.nan for norm in net.results["gradient_norms"].values()] for net in members]
             style: dict[str, Any] = {"color": colour[depth], "linewidth": 1.2, "label": depth}
             plot_band(axes[kind], lines, geometric_mean, range(1, len(lines[0]) + 1), **style)
         for panel in axes.values():
             panel.set_yscale("log")
-            panel.set_ylim(*decade_limits(value for net in networks for value in net.found["gradient_norms"].values()))
+            panel.set_ylim(
+                *decade_limits(value for net in networks for value in net.results["gradient_norms"].values())
+            )
             panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set_xlabel("layer")
             panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -97,13 +99,13 @@ def gradients(networks: Sequence[Net]) -> Figure:
 
 def responses(networks: Sequence[Net]) -> Figure:
     """Standard deviation of each layer's responses (He et al. 2016, Fig. 7): in layer order, and by magnitude."""
-    networks = having(networks, "deviations")
+    networks = filter_measured(networks, "deviations")
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
         figure = Figure(figsize=(5.6, 5.2), layout="constrained")
         top, bottom = figure.subplots(2, 1)
         colour = depth_colours(networks)
-        for (kind, depth), members in cells(networks).items():
-            lines = [list(net.found["deviations"].values()) for net in members]
+        for (kind, depth), members in group_nets(networks).items():
+            lines = [list(net.results["deviations"].values()) for net in members]
             x = range(1, len(lines[0]) + 1)
             dashes = (0, (3, 1.5)) if kind == "plain" else "-"
             style: dict[str, Any] = {"color": colour[depth], "linewidth": 1.3, "linestyle": dashes}
@@ -120,16 +122,16 @@ def responses(networks: Sequence[Net]) -> Figure:
 
 def lesions(networks: Sequence[Net]) -> Figure:
     """Test error without each block in turn (Veit et al. 2016, Fig. 3): a panel a kind; dotted: the whole network."""
-    networks = having(networks, "lesions")
+    networks = filter_measured(networks, "lesions")
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
         figure, axes = make_panels(networks)
         colour = depth_colours(networks)
-        for (kind, depth), members in cells(networks).items():
-            lines = [net.found["lesions"]["error"] for net in members]
+        for (kind, depth), members in group_nets(networks).items():
+            lines = [net.results["lesions"]["error"] for net in members]
             x = range(1, len(lines[0]) + 1)
             style: dict[str, Any] = {"color": colour[depth], "linewidth": 1.2}
             plot_band(axes[kind], lines, fmean, x, marker="o", markersize=3, label=depth, **style)
-            intact = fmean(net.found["lesions"]["intact"] for net in members)
+            intact = fmean(net.results["lesions"]["intact"] for net in members)
             axes[kind].axhline(intact, color=colour[depth], linewidth=0.8, linestyle=":")
         _style_error_panels(axes, networks, "block removed")
     return figure
@@ -137,12 +139,12 @@ def lesions(networks: Sequence[Net]) -> Figure:
 
 def multiple_lesions(networks: Sequence[Net]) -> Figure:
     """Test error without several blocks (Veit et al. 2016, Fig. 5 (a)): the median draw, and all draws as a band."""
-    networks = having(networks, "lesions")
+    networks = filter_measured(networks, "lesions")
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
         figure, axes = make_panels(networks)
         colour = depth_colours(networks)
-        for (kind, depth), members in cells(networks).items():
-            measured = [net.found["lesions"] for net in members]
+        for (kind, depth), members in group_nets(networks).items():
+            measured = [net.results["lesions"] for net in members]
             draws = {0: [one["intact"] for one in measured], 1: [error for one in measured for error in one["error"]]}
             for one in measured:
                 for entry in one["several"]:
@@ -157,7 +159,7 @@ def multiple_lesions(networks: Sequence[Net]) -> Figure:
 
 def _style_error_panels(axes: dict[str, Axes], networks: Sequence[Net], below: str) -> None:
     for panel in axes.values():
-        for chance in {net.found["lesions"]["chance"] for net in networks}:
+        for chance in {net.results["lesions"]["chance"] for net in networks}:
             panel.axhline(chance, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
         panel.set_xlabel(below)
         panel.set_ylim(-0.02, 1)
@@ -169,11 +171,11 @@ def _style_error_panels(axes: dict[str, Axes], networks: Sequence[Net], below: s
 
 def construction(networks: Sequence[Net]) -> Figure:
     """Training error of plain nets against depth: what SGD found, and the shallowest nets with identities added."""
-    plain = [net for net in networks if net.kind == "plain" and net.found.get("train_error") is not None]
+    plain = [net for net in networks if net.kind == "plain" and net.results.get("train_error") is not None]
     with matplotlib.rc_context(STYLE | {"axes.spines.top": False}):
         figure = Figure(figsize=(4.2, 3.2), layout="constrained")
         axes = figure.subplots()
-        trained = [(net.depth, 100 * net.found["train_error"]) for net in plain]
+        trained = [(net.depth, 100 * net.results["train_error"]) for net in plain]
         shallowest = min((net.depth for net in plain if net.depth), default=0)
         constructed = [point for net in plain if net.depth == shallowest for point in _construction_points(net)]
         lines = (
@@ -186,15 +188,15 @@ def construction(networks: Sequence[Net]) -> Figure:
                 means = [fmean(error for there, error in points if there == depth) for depth in depths]
                 axes.plot(*zip(*points, strict=True), ".", color=colour, alpha=0.5, markersize=4)
                 axes.plot(depths, means, style, color=colour, markersize=4, linewidth=1.4, label=name)
-        depth_axis(axes, sorted({net.depth for net in plain if net.depth}))
+        style_depth_axis(axes, sorted({net.depth for net in plain if net.depth}))
         axes.set_ylabel("training error (%)")
         axes.legend(frameon=False)
     return figure
 
 
 def _construction_points(net: Net) -> list[tuple[int | None, float]]:
-    deeper = [(one["depth"], 100 * one["train_error"]) for one in net.found["constructions"]]
-    return [(net.depth, 100 * net.found["train_error"]), *deeper]
+    deeper = [(one["depth"], 100 * one["train_error"]) for one in net.results["constructions"]]
+    return [(net.depth, 100 * net.results["train_error"]), *deeper]
 
 
 FIGURES: dict[str, tuple[str, str, Callable[[Sequence[Net]], Figure], str]] = {

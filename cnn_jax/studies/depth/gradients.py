@@ -10,12 +10,12 @@ from flax import linen as nn
 from flax import traverse_util
 
 from cnn_jax import models, tasks
-from cnn_jax.config import Config, change
+from cnn_jax.config import Config, replace_field
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import example_keys
 from cnn_jax.data.batches import training_indices
 from cnn_jax.models.residual import unstack_blocks
-from cnn_jax.tasks.images import seen_shape
+from cnn_jax.tasks.images import input_shape
 from cnn_jax.train.step import gradients
 from cnn_jax.train.task import Task
 
@@ -31,7 +31,7 @@ def gradient_norms(config: Config, dataset: Dataset, variables: Any = None) -> d
     Returns:
       by layer, in the order in which they are computed.
     """
-    unscanned = change(config, "model.scan", False) if config.model.scan else config
+    unscanned = replace_field(config, "model.scan", False) if config.model.scan else config
     task = tasks.make(unscanned, dataset, None)
     key = jax.random.key(config.seed)
     variables = task.init(key, None) if variables is None else unstack_blocks(variables)
@@ -67,7 +67,7 @@ def module_paths(config: Config, dataset: Dataset) -> list[str]:
         return call(*arguments, **keywords)
 
     model = models.build(config.model.name, num_classes=dataset.num_classes, **models.build_arguments(config.model))
-    image = jnp.zeros((1, *seen_shape(config.data, dataset)), np.float32)
+    image = jnp.zeros((1, *input_shape(config.data, dataset)), np.float32)
     with nn.intercept_methods(interceptor):
         jax.eval_shape(lambda: model.init(jax.random.key(0), image))
     return list(called)

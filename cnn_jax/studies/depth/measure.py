@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cnn_jax import config, evaluation, models, presets, tasks
-from cnn_jax.config import Config, ConfigError, near
+from cnn_jax.config import Config, ConfigError, suggest
 from cnn_jax.data import Dataset
 from cnn_jax.evaluation import networks
 from cnn_jax.evaluation.networks import Network
@@ -79,11 +79,11 @@ def initial_configs(
     out = []
     for kind, depth, seed in itertools.product(kinds, depths, seeds):
         if kind not in INITIAL_NETWORKS:
-            raise ConfigError(f"--at_init: unknown network {kind!r}; {near(kind, INITIAL_NETWORKS)}")
+            raise ConfigError(f"--at_init: unknown network {kind!r}; {suggest(kind, INITIAL_NETWORKS)}")
         letters, changes = INITIAL_NETWORKS[kind]
-        initial = config.change(presets.get("auto", dataset.name, f"{letters}{depth}"), "seed", seed)
+        initial = config.replace_field(presets.get("auto", dataset.name, f"{letters}{depth}"), "seed", seed)
         for field, value in changes.items():
-            initial = config.change(initial, f"model.{field}", value)
+            initial = config.replace_field(initial, f"model.{field}", value)
         out.append((kind, tasks.complete(initial, dataset)))
     return out
 
@@ -98,7 +98,7 @@ def measure_initial(file: Path, configs: Sequence[tuple[str, Config]], dataset: 
 
 def measure_gradients(one: Config, dataset: Dataset, variables: Any = None) -> dict[str, Any]:
     """`gradient_norms`, None of what is not finite."""
-    return {"gradient_norms": record.finite(gradient_norms(one, dataset, variables))}
+    return {"gradient_norms": record.replace_nonfinite(gradient_norms(one, dataset, variables))}
 
 
 def identify_dataset(dataset: Dataset) -> dict[str, str]:

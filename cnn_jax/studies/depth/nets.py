@@ -16,18 +16,18 @@ class Net(NamedTuple):
     depth: int | None
     seed: int
     name: str
-    found: dict[str, Any]
+    results: dict[str, Any]
 
     @property
     def about(self) -> dict[str, Any]:
-        return self.found["about"]
+        return self.results["about"]
 
     @property
     def config(self) -> dict[str, Any]:
         """The config it was trained with; of other people's the data set alone."""
         return self.about["config"] or {"model": {"name": self.about["model"]}, "data": {"name": self.about["dataset"]}}
 
-    def as_run(self, result: dict[str, Any]) -> Run:
+    def to_run(self, result: dict[str, Any]) -> Run:
         """The network as a run with that result and nothing else."""
         return Run(Path(self.name), self.config, [], result, None, {})
 
@@ -43,12 +43,12 @@ def make_nets(part: dict[str, Any]) -> list[Net]:
     return sorted(out, key=lambda net: (cell_order((net.kind, net.depth)), net.seed, net.name))
 
 
-def having(networks: Iterable[Net], what: str) -> list[Net]:
+def filter_measured(networks: Iterable[Net], what: str) -> list[Net]:
     """Those of which that was computed, and is not empty."""
-    return [net for net in networks if net.found.get(what)]
+    return [net for net in networks if net.results.get(what)]
 
 
-def cells(networks: Iterable[Net]) -> dict[tuple[str, int | None], list[Net]]:
+def group_nets(networks: Iterable[Net]) -> dict[tuple[str, int | None], list[Net]]:
     """Those of each kind and depth, in their order."""
     grouped: dict[tuple[str, int | None], list[Net]] = {}
     for net in networks:
@@ -68,13 +68,15 @@ HEADER = (
 
 def row(net: Net) -> dict[str, Any]:
     """What COLUMNS name of a trained network, errors as fractions; None of what was not computed."""
-    lesions, deviations, gradients = (net.found.get(name) or {} for name in ("lesions", "deviations", "gradient_norms"))
+    lesions, deviations, gradients = (
+        net.results.get(name) or {} for name in ("lesions", "deviations", "gradient_norms")
+    )
     errors = lesions.get("error")
     return {
         "net": label(net.kind, net.depth),
         "name": net.name,
         "seed": net.seed if net.about["config"] else None,
-        "test_error": lesions.get("intact", net.found.get("test_error")),
+        "test_error": lesions.get("intact", net.results.get("test_error")),
         "error_without_median_block": median(errors) if errors else None,
         "error_without_worst_block": max(errors) if errors else None,
         "mean_response_deviation": fmean(deviations.values()) if deviations else None,

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cnn_jax.report import claims, page, plots
-from cnn_jax.report.cells import common_headline, flatten, number, seed
+from cnn_jax.report.cells import common_headline, flatten, model_name, number, seed
 from cnn_jax.report.claims import Group, compare_headline
 from cnn_jax.report.significance import Kind
-from cnn_jax.report.tables import headers, mean_text, metrics, spread
+from cnn_jax.report.tables import format_mean, headers, metrics, spread
 from cnn_jax.studies.factors import figures as factor_figures
 from cnn_jax.train.record import Run, read_runs
 from cnn_jax.train.task import Headline
@@ -142,10 +142,12 @@ def write(workdir: str | os.PathLike, factor: Factor) -> str:
 
 def study(runs: Sequence[Run], factor: Factor) -> page.Study:
     """Curves, final errors, a table and the factor's verdicts; where there are several networks, for each of them."""
-    groups = cells(runs, factor)
+    groups = group_runs(runs, factor)
     models = list(dict.fromkeys(model for model, _ in groups))
     several = len(models) > 1
-    named = {(f"{model}, " if several else "") + name(value, factor): own for (model, value), own in groups.items()}
+    named = {
+        (f"{model}, " if several else "") + value_name(value, factor): own for (model, value), own in groups.items()
+    }
     headline = common_headline(runs)
     numbers = ("parameters", *metrics(headline), "seconds")
     header = ("seeds", "parameters", *headers(headline)[:2], "gap", "seconds")
@@ -173,7 +175,7 @@ def study(runs: Sequence[Run], factor: Factor) -> page.Study:
     )
 
 
-def cells(runs: Sequence[Run], factor: Factor) -> dict[tuple[str, str], list[Run]]:
+def group_runs(runs: Sequence[Run], factor: Factor) -> dict[tuple[str, str], list[Run]]:
     """The runs of each (model, value): models by name, values as the factor lists them, runs by seed."""
     keys = {run.folder: (model_name(run), flatten(run.config).get(factor.field, "null").strip('"')) for run in runs}
     order = [*factor.names]
@@ -189,12 +191,7 @@ def cells(runs: Sequence[Run], factor: Factor) -> dict[tuple[str, str], list[Run
     return out
 
 
-def model_name(run: Run) -> str:
-    """The name of the run's network."""
-    return str((run.config.get("model") or {}).get("name", ""))
-
-
-def name(value: str, factor: Factor) -> str:
+def value_name(value: str, factor: Factor) -> str:
     """What the value is called in tables and sentences."""
     return factor.names.get(value, value)
 
@@ -209,7 +206,7 @@ def summary(named: Mapping[str, Sequence[Run]], headline: Headline) -> list[list
             seconds = math.fsum(number(result.get("seconds")) for result in results) / len(results)
             train, test = ([number(result.get(metric)) for result in results] for metric in metrics(headline)[:2])
             gap = [tested - trained for trained, tested in zip(train, test, strict=True)]
-            means = [mean_text(spread(values), headline) for values in (train, test, gap)]
+            means = [format_mean(spread(values), headline) for values in (train, test, gap)]
             out.append([cell, str(len(results)), " / ".join(f"{n:,.0f}" for n in sizes), *means, f"{seconds:.0f}"])
     return out
 
@@ -220,7 +217,7 @@ def judge(groups: Mapping[tuple[str, str], Sequence[Run]], factor: Factor) -> li
     out = []
     for model in models:
         for claim in factor.claims:
-            a, b = (Group(name(value, factor), groups.get((model, value), [])) for value in (claim.a, claim.b))
+            a, b = (Group(value_name(value, factor), groups.get((model, value), [])) for value in (claim.a, claim.b))
             several = len(models) > 1
             label = f"{claim.name}_{model}" if several else claim.name
             text = f"{model}: {claim.text}" if several else claim.text

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cnn_jax.report.cells import common_headline, number, state
-from cnn_jax.report.curves import SPLITS, over_seeds, rate_changes, steps_per_epoch
-from cnn_jax.report.plots import COLOURS, GREY, STYLE, iteration_axis, value_axis
+from cnn_jax.report.curves import SPLITS, aggregate_seeds, rate_changes, steps_per_epoch
+from cnn_jax.report.plots import COLOURS, GREY, STYLE, style_iteration_axis, style_value_axis
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.report.wording import TITLES
 from cnn_jax.train.record import Run
@@ -40,9 +40,9 @@ def curves(cells: Mapping[str, Sequence[Run]], heading: str) -> Figure:
                 _cell_curves(axes, members, headline.name(split), COLOURS[index % len(COLOURS)], name)
             for step in rate_changes(runs):
                 axes.axvline(step, color=GREY, linewidth=0.6, linestyle=(0, (4, 3)), zorder=0)
-            iteration_axis(axes, last, steps_per_epoch(runs))
+            style_iteration_axis(axes, last, steps_per_epoch(runs))
             axes.set_title(f"{TITLES[split]} {headline.title}")
-            value_axis(axes, headline)
+            style_value_axis(axes, headline)
         handles, names = panels[1].get_legend_handles_labels()
         if handles:
             figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False)
@@ -52,14 +52,14 @@ def curves(cells: Mapping[str, Sequence[Run]], heading: str) -> Figure:
 
 def _cell_curves(axes: Axes, runs: Sequence[Run], metric: str, colour: str, name: str) -> None:
     finished = [run for run in runs if state(run) == "finished"]
-    points = over_seeds(finished, metric)
+    points = aggregate_seeds(finished, metric)
     if points:
         steps, mean, low, high = (list(column) for column in zip(*points, strict=True))
         axes.plot(steps, mean, color=colour, linewidth=1.4, label=name, marker="o" if len(steps) == 1 else "none")
         if len(finished) > 1:
             axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
     for run in runs:
-        points = over_seeds([run], metric) if state(run) != "finished" else []
+        points = aggregate_seeds([run], metric) if state(run) != "finished" else []
         if points:
             style: dict[str, Any] = {"linestyle": ":", "linewidth": 0.9, "label": f"{name} ({state(run)})"}
             axes.plot([point[0] for point in points], [point[1] for point in points], color=colour, **style)

@@ -13,7 +13,15 @@ from cnn_jax.report.page import Study, Table
 from cnn_jax.report.significance import Kind
 from cnn_jax.report.tables import mean_and_deviation
 from cnn_jax.studies.regularization import figures
-from cnn_jax.studies.regularization.cells import Cell, amount, cells, choose, counts_of, measured, metric_values
+from cnn_jax.studies.regularization.cells import (
+    Cell,
+    cells,
+    count_examples,
+    example_counts,
+    metric_values,
+    run_metric,
+    select_by_validation,
+)
 from cnn_jax.studies.regularization.methods import DISABLED
 from cnn_jax.train.record import Run, read_runs
 
@@ -34,7 +42,7 @@ def write(workdir: str | os.PathLike) -> str:
     Returns the tables and verdicts as text for a terminal. Raises RecordError where the folder holds no run.
     """
     study = cells(read_runs(workdir))
-    chosen = choose(study)
+    chosen = select_by_validation(study)
     drawn = {
         "error_against_examples": (
             figures.error_against_examples(study, chosen),
@@ -75,7 +83,7 @@ def write(workdir: str | os.PathLike) -> str:
         Study(
             title=f"Regularisation of {' and '.join(networks)}",
             source="The lecture on convolutional networks, Regularization; Goodfellow, Bengio & Courville 2016, 7.1.",
-            cells={f"{cell.name}, {amount(cell)} examples": cell.runs for cell in study},
+            cells={f"{cell.name}, {count_examples(cell)} examples": cell.runs for cell in study},
             columns=COLUMNS,
             results=[row(cell, run) for cell in study for run in cell.runs if run.result is not None],
             tables=[
@@ -92,8 +100,8 @@ def write(workdir: str | os.PathLike) -> str:
 
 def row(cell: Cell, run: Run) -> dict[str, Any]:
     """A line of results.csv; errors, `small` and `zero` are fractions."""
-    line = {"method": cell.method, "strength": cell.strength, "examples": amount(cell), "seed": seed(run)}
-    return line | {name: measured(run, name) for name in NUMBERS}
+    line = {"method": cell.method, "strength": cell.strength, "examples": count_examples(cell), "seed": seed(run)}
+    return line | {name: run_metric(run, name) for name in NUMBERS}
 
 
 def table(caption: str, table_cells: Sequence[Cell], note: str = "") -> Table:
@@ -104,7 +112,7 @@ def table(caption: str, table_cells: Sequence[Cell], note: str = "") -> Table:
         fractions = [format_spread(cell, metric, 100, 2) for metric in NUMBERS[:6]]
         norms = [format_spread(cell, metric, 1, 1) for metric in ("l1", "l2")]
         finished = sum(run.result is not None for run in cell.runs)
-        rows.append((f"{amount(cell):,}", cell.method, strength, str(finished), *fractions, *norms))
+        rows.append((f"{count_examples(cell):,}", cell.method, strength, str(finished), *fractions, *norms))
     return Table(caption, ("examples", "method", "strength", "seeds", *HEADER), rows, note)
 
 
@@ -118,12 +126,12 @@ def format_spread(cell: Cell, metric: str, unit: float, digits: int) -> str:
 
 def small_weights(run: Run) -> float:
     """The fraction of a run's weights below 0.001."""
-    return measured(run, "small")
+    return run_metric(run, "small")
 
 
 def zero_weights(run: Run) -> float:
     """The fraction of a run's weights that are exactly 0."""
-    return measured(run, "zero")
+    return run_metric(run, "zero")
 
 
 def error_under_noise(run: Run) -> float:
@@ -141,10 +149,10 @@ def verdicts(study: Sequence[Cell]) -> list[dict[str, Any]]:
     strength that validation chose.
     """
     out = []
-    for count in counts_of(study):
+    for count in example_counts(study):
         here = [cell for cell in study if cell.examples == count]
-        same, best = partial(_compare, here, small_weights), partial(_compare, choose(here), "test_error")
-        noisy = partial(_compare, choose(here), error_under_noise)
+        same, best = partial(_compare, here, small_weights), partial(_compare, select_by_validation(here), "test_error")
+        noisy = partial(_compare, select_by_validation(here), error_under_noise)
         penalties = ("l1", "l2", "elastic_net")
         text = "L1 leaves more weights below 0.001 than L2"
         out += same("l1_is_sparser_than_l2", text, "l1", "l2", "higher", penalties)
@@ -155,7 +163,7 @@ def verdicts(study: Sequence[Cell]) -> list[dict[str, Any]]:
         text = "the proximal map makes more weights exactly zero than the loss term"
         zeros = partial(_compare, here, zero_weights)
         out += zeros("proximal_makes_zeros", text, "l1_proximal", "l1", "higher", ("l1", "l1_proximal"))
-        if count == counts_of(study)[0]:
+        if count == example_counts(study)[0]:
             out += best("l1_is_better_than_none", "L1 has lower test error than no regulariser", "none", "l1", "higher")
             out += best("l2_is_better_than_none", "L2 has lower test error than no regulariser", "none", "l2", "higher")
         text = f"under noise of {NOISE} on its inputs L1 has lower test error than no regulariser"
@@ -179,6 +187,6 @@ def _compare(
     if sides.keys() != {a, b}:
         return []
     count = here[0].examples
-    said = f"{text}, with {max(map(amount, here)):,} training examples"
+    said = f"{text}, with {max(map(count_examples, here)):,} training examples"
     name = f"{name}_{count or 'all'}"
     return [compare(name, said, metric, sides[a], sides[b], kind, axes=AXES, paired=True)]

@@ -46,12 +46,12 @@ def cells(runs: Sequence[Run]) -> list[Cell]:
 
 
 def metric_values(cell: Cell, metric: str) -> list[float]:
-    """A number of each run of the cell, where it is finite, see `measured`."""
-    found = [measured(run, metric) for run in cell.runs]
+    """A number of each run of the cell, where it is finite, see `run_metric`."""
+    found = [run_metric(run, metric) for run in cell.runs]
     return [value for value in found if math.isfinite(value)]
 
 
-def measured(run: Run, metric: str) -> float:
+def run_metric(run: Run, metric: str) -> float:
     """A number of a run by name: `gap` (test less training error), `small` and `zero` (fractions of all weights of the
     kernels), `l1` and `l2` (norms of all), or what result.json calls so; NaN where there is none."""
     result, layers = run.result or {}, (run.measured or {}).get("layers", [])
@@ -72,7 +72,7 @@ def metric_mean(cell: Cell, metric: str) -> float:
     return float(np.mean(own)) if own else math.nan
 
 
-def choose(study: Sequence[Cell]) -> list[Cell]:
+def select_by_validation(study: Sequence[Cell]) -> list[Cell]:
     """For each method and number of examples the cell whose strength has the lowest mean validation error, of equals
     the weakest. A method tried at one strength needs no validation split; one at several without it has no cell."""
     groups: dict[tuple[str, int], list[Cell]] = {}
@@ -94,12 +94,12 @@ def method_names(study: Sequence[Cell]) -> list[str]:
     return [name for name in (*REGULARIZERS, "other") if any(cell.method == name for cell in study)]
 
 
-def counts_of(study: Sequence[Cell]) -> list[int]:
+def example_counts(study: Sequence[Cell]) -> list[int]:
     """The settings of data.train_examples there are, 0, all, last."""
     return sorted({cell.examples for cell in study}, key=lambda count: count or math.inf)
 
 
-def amount(cell: Cell) -> int:
+def count_examples(cell: Cell) -> int:
     """How many examples a run of the cell learns from, by the manifest."""
     sizes = [run.manifest.get("dataset", {}).get("examples", {}).get("train", 0) for run in cell.runs]
     return max(sizes, default=0) or cell.examples

@@ -10,7 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cnn_jax.report.plots import COLOURS, STYLE
-from cnn_jax.studies.regularization.cells import Cell, amount, counts_of, method_names, metric_values, number
+from cnn_jax.studies.regularization.cells import (
+    Cell,
+    count_examples,
+    example_counts,
+    method_names,
+    metric_values,
+    number,
+)
 
 MARKERS = "osD^vP*X<>"
 
@@ -52,9 +59,11 @@ def error_against_examples(study: Sequence[Cell], chosen: Sequence[Cell]) -> Fig
         for axes, metric in zip(panels, ("train_error", "test_error"), strict=True):
             for method in method_names(study):
                 cells = [cell for cell in chosen if cell.method == method]
-                plot_error_bars(axes, [amount(cell) for cell in cells], cells, metric, line_style(study, method))
+                plot_error_bars(
+                    axes, [count_examples(cell) for cell in cells], cells, metric, line_style(study, method)
+                )
             axes.set_xscale("log")
-            counts = sorted({amount(cell) for cell in study})
+            counts = sorted({count_examples(cell) for cell in study})
             axes.set_xticks(counts, [f"{count:,}" for count in counts])
             axes.minorticks_off()
             axes.set(
@@ -69,7 +78,7 @@ def error_against_examples(study: Sequence[Cell], chosen: Sequence[Cell]) -> Fig
 def error_against_strength(study: Sequence[Cell]) -> Figure:
     """Test error against strength, a panel for each number of examples; the line across is no regulariser."""
     with matplotlib.rc_context(STYLE):
-        counts = counts_of(study)
+        counts = example_counts(study)
         page, panels = make_panels(len(counts))
         for axes, count in zip(panels, counts, strict=True):
             for method in method_names(study):
@@ -93,7 +102,7 @@ def error_against_strength(study: Sequence[Cell]) -> Figure:
 
 def format_example_count(study: Sequence[Cell], count: int) -> str:
     """The number of examples of the cells with this setting, 0 being all there are."""
-    return f"{max((amount(cell) for cell in study if cell.examples == count), default=0):,}"
+    return f"{max((count_examples(cell) for cell in study if cell.examples == count), default=0):,}"
 
 
 def plot_error_bars(axes: Axes, x: Sequence[float], cells: Sequence[Cell], metric: str, style: dict[str, Any]) -> None:
@@ -110,7 +119,7 @@ def sparsity_against_strength(study: Sequence[Cell]) -> Figure:
     """The weights below 1e-3 (left) and exactly 0 (right) against strength, mean over seeds, most examples."""
     with matplotlib.rc_context(STYLE):
         page, panels = make_panels(2)
-        most = [cell for cell in study if cell.examples == counts_of(study)[-1] and cell.strength]
+        most = [cell for cell in study if cell.examples == example_counts(study)[-1] and cell.strength]
         for axes, metric, title in zip(panels, ("small", "zero"), ("|w| < 0.001", "w = 0"), strict=True):
             for method in method_names(most):
                 cells = [cell for cell in most if cell.method == method]
@@ -126,7 +135,7 @@ def sparsity_by_layer(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
     """The weights of each layer that are below 1e-3 (left) and exactly 0 (right), mean over seeds, most examples."""
     with matplotlib.rc_context(STYLE):
         page, panels = make_panels(2, 4.2)
-        most = [cell for cell in chosen if cell.examples == counts_of(study)[-1]]
+        most = [cell for cell in chosen if cell.examples == example_counts(study)[-1]]
         for axes, metric, title in zip(panels, ("small", "zero"), ("|w| < 0.001", "w = 0"), strict=True):
             names: list[str] = []
             for cell in most:
@@ -152,7 +161,7 @@ def weight_histograms(study: Sequence[Cell], chosen: Sequence[Cell]) -> Figure:
     """How many weights have which magnitude, both axes logarithmic, mean over seeds; exact zeros stand at the left."""
     with matplotlib.rc_context(STYLE):
         page, (axes,) = make_panels(1, 3.8)
-        for cell in (cell for cell in chosen if cell.examples == counts_of(study)[-1]):
+        for cell in (cell for cell in chosen if cell.examples == example_counts(study)[-1]):
             measured = [run.measured["histogram"] for run in cell.runs if run.measured]
             if not measured:
                 continue
@@ -180,7 +189,7 @@ def error_under_perturbation(study: Sequence[Cell], chosen: Sequence[Cell], whic
       xlabel: what to write there.
     """
     with matplotlib.rc_context(STYLE):
-        counts = counts_of(study)
+        counts = example_counts(study)
         page, panels = make_panels(len(counts))
         for axes, count in zip(panels, counts, strict=True):
             for cell in (cell for cell in chosen if cell.examples == count):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cnn_jax.config import ConfigError, flatten, near
+from cnn_jax.config import ConfigError, flatten, suggest
 
 
 class Regularizer(NamedTuple):
@@ -69,7 +69,7 @@ def parse_methods(names: Sequence[str], strengths: Sequence[str]) -> list[tuple[
         raise ConfigError("--methods is empty")
     for name in (*names, *(text.partition("=")[0] for text in strengths)):
         if name not in REGULARIZERS:
-            raise ConfigError(f"unknown method {name!r}; {near(name, REGULARIZERS)}")
+            raise ConfigError(f"unknown method {name!r}; {suggest(name, REGULARIZERS)}")
     overrides = {}
     for text in strengths:
         name, _, numbers = text.partition("=")
