@@ -158,9 +158,8 @@ def is_cut(program: Path) -> bool:
 def datasets(folder: str) -> Iterator[Finding]:
     """Those that are in the data folder, and how to have the public ones that are not."""
     present = sorted(path.name for path in Path(folder).glob("*") if path.is_dir()) if Path(folder).is_dir() else []
-    for name in dict.fromkeys(
-        [*tfds.OWN, "digit_scenes", *PUBLIC, *(name for name in present if not name.startswith("."))]
-    ):
+    visible = (name for name in present if not name.startswith("."))
+    for name in dict.fromkeys([*tfds.OWN, "digit_scenes", *PUBLIC, *visible]):
         if digit_scenes.has(name, folder):
             yield Finding(OK, name, "comes with the packages, made in memory")
             continue

@@ -34,7 +34,7 @@ def main() -> None:
         network = trained.of_weights()
         image = picture.read(launcher.path(FLAGS.image), network.channels)
         protocol = protocol_flags.protocol(network._replace(scales=network.scales or (network.model.image_size,)))
-        printed.show_classes(evaluation.top_5(network, image, protocol), FLAGS.image)
+        printed.show_classes(evaluation.top_5(network, image, protocol), network.class_names, FLAGS.image)
         return
     network, dataset, about = trained.network_and_data(streamed=True)
     if FLAGS.split not in dataset.splits:

@@ -32,6 +32,7 @@ class Network(NamedTuple):
       scales: the short side, in pixels, that its images are resized to; none leaves them as they are.
       size: pixels a side of the middle that it is shown, or None for the whole image.
       by: how they are resized.
+      class_names: of its K classes.
     """
 
     model: Any
@@ -41,6 +42,7 @@ class Network(NamedTuple):
     scales: tuple[int, ...] = ()
     size: int | None = None
     by: Interpolation = LIKE_PIL
+    class_names: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -66,6 +68,7 @@ def of_weights(path: Path, name: str, source: str) -> Network:
         scales=() if preprocess.resize is None else (preprocess.resize,),
         size=preprocess.crop or model.image_size,
         by=Interpolation(preprocess.interpolation, preprocess.antialias),
+        class_names=weights.class_names(name, source, classes),
     )
 
 
@@ -93,7 +96,8 @@ def of_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, int
         **models.settings(config.model),
     )
     images, crop = classification.preprocessing(config.data, dataset), config.data.crop
-    network = Network(model, variables, images, 3 if crop else dataset.image_shape[2])
+    channels = 3 if crop else dataset.image_shape[2]
+    network = Network(model, variables, images, channels, class_names=dataset.class_names())
     if crop:
         network = network._replace(scales=(config.data.tested_short_side,), size=crop)
     return network, about["step"]

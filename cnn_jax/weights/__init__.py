@@ -21,7 +21,7 @@ from cnn_jax.layers.initializers import shapes
 from cnn_jax.weights import akamaster, amartyn, files, torchvision
 from cnn_jax.weights.naming import Preprocess, Tensor, WeightsError, their_shape, to_ours, to_theirs
 
-__all__ = ["SOURCES", "Preprocess", "WeightsError", "load", "misfits", "options", "preprocess", "save"]
+__all__ = ["SOURCES", "Preprocess", "WeightsError", "class_names", "load", "misfits", "options", "preprocess", "save"]
 
 SOURCES: dict[str, ModuleType] = {"torchvision": torchvision, "akamaster": akamaster, "amartyn": amartyn}
 LISTED = 8
@@ -101,6 +101,12 @@ def options(name: str, source: str) -> dict[str, Any]:
 def preprocess(name: str, source: str) -> Preprocess:
     """What images go through before the source's network. Raises as `options` does."""
     return find(name, source).preprocess(name)
+
+
+def class_names(name: str, source: str, count: int) -> tuple[str, ...]:
+    """What the source calls the classes of a network, or of one with `count` others their numbers. Raises as above."""
+    names = find(name, source).class_names()
+    return names if len(names) == count else tuple(map(str, range(count)))
 
 
 def find(name: str, source: str) -> ModuleType:

@@ -9,11 +9,7 @@ from types import ModuleType
 from cnn_jax.data.sources import digit_scenes, records
 from cnn_jax.data.sources import folder as image_folder
 
-SOURCES = (
-    digit_scenes,
-    image_folder,
-    records,
-)  # the last has whatever no other has, or says what is wrong with the name
+SOURCES = (digit_scenes, image_folder, records)  # the last has what no other has, or says why it has not
 
 
 def find(name: str, folder: str) -> ModuleType:

@@ -155,7 +155,7 @@ def enlarge(pixels: np.ndarray, size: int) -> np.ndarray:
 
 @functools.cache
 def interpolation(size: int) -> np.ndarray:
-    """int64 (size, 8) whose rows sum to 2 * size: pixel i takes from 8 pixels what lies at (i + 1/2) * 8 / size - 1/2."""
+    """int64 (size, 8) whose rows sum to 2 * size: of 8 pixels, pixel i is what lies at (i + 1/2) * 8 / size - 1/2."""
     place = np.clip((2 * np.arange(size) + 1) * 8 - size, 0, 14 * size)  # in units of 1 / (2 * size)
     low, part = np.divmod(place, 2 * size)
     weights = np.zeros((size, 9), np.int64)
