@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 
 import cnn_jax
 from cnn_jax import data
+from cnn_jax.data.sources import digit_scenes, records, tfds
 from cnn_jax.data.sources import folder as image_folder
-from cnn_jax.data.sources import records, tfds
 from cnn_jax.layers import native
 from cnn_jax.train import manifest
 
@@ -164,7 +164,11 @@ def is_truncated(program: Path) -> bool:
 def check_datasets(folder: str) -> Iterator[Finding]:
     """Those that are in the data folder, and how to have the public ones that are not."""
     present = sorted(path.name for path in Path(folder).glob("*") if path.is_dir()) if Path(folder).is_dir() else []
-    for name in dict.fromkeys([*tfds.OWN, *PUBLIC, *(name for name in present if not name.startswith("."))]):
+    visible = (name for name in present if not name.startswith("."))
+    for name in dict.fromkeys([*tfds.OWN, "digit_scenes", *PUBLIC, *visible]):
+        if digit_scenes.has(name, folder):
+            yield Finding(OK, name, "comes with the packages, made in memory")
+            continue
         if image_folder.has(name, folder):
             yield check_image_folder(name, folder)
             continue

@@ -52,6 +52,10 @@ PRESETS = {
     "resnet_digits": Config(
         model=Model(width=8), data=Data(name="digits", pad=0, flip=False), steps=225, evaluations=20
     ),
+    # The same recipe at half width, without the mirror image of a digit, for 40 passes of 2,000 scenes.
+    "resnet_digit_scenes": Config(
+        model=Model(width=8), data=Data(name="digit_scenes", flip=False), steps=625, evaluations=20
+    ),
     # The same recipe, without the mirror image of a digit, for the 20 passes of LeCun et al. 1998, Section III.
     "resnet_mnist": Config(data=Data(name="mnist", pad=2, flip=False), steps=9_375, evaluations=20),
     # He et al. 2016, 3.4 and Tables 2 and 3: 600k steps of 256, eight GPUs, so batch norm over 32. The learning rate is
@@ -168,6 +172,7 @@ RECIPES = (
     (r"lenet5_full", r".*", "lenet5_full_cifar10"),
     (r".*", r"digits", "resnet_digits"),
     (r".*", r"(fashion_)?mnist", "resnet_mnist"),
+    (r".*", r"digit_scenes(/\d+)?", "resnet_digit_scenes"),
     (r"(plain|resnet).*", r"imagenet2012", "resnet_imagenet"),
     (r".*", r".*", "resnet_cifar10"),
 )

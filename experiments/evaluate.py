@@ -34,7 +34,8 @@ def main() -> None:
         network = trained.load_network()
         image = picture.read(launcher.expand_path(FLAGS.image), network.channels)
         protocol = protocol_flags.make_protocol(network._replace(scales=network.scales or (network.model.image_size,)))
-        printing.print_classes(evaluation.predict_top_5(network, image, protocol), FLAGS.image)
+        likeliest = evaluation.predict_top_5(network, image, protocol)
+        printing.print_classes(likeliest, network.class_names, FLAGS.image)
         return
     network, dataset, about = trained.network_and_data(streamed=True)
     if FLAGS.split not in dataset.splits:

@@ -1,11 +1,16 @@
 """The page evaluate, started as a user starts it: our own run, other people's weights, a picture, and mistakes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
+from cnn_jax import weights
+from cnn_jax.evaluation import networks
+from cnn_jax.weights.classes import CIFAR10
 from tests.started import read_refusal
 from tests.test_experiments import TINY, launch
 
@@ -59,10 +64,29 @@ def test_a_picture_has_five_classes(real_data, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)).save(picture)
     weights = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
     flags = [f"--weights={weights}", "--model=resnet20", "--source=akamaster", f"--image={picture}"]
-    _, result = evaluate(*flags)
+    text, result = evaluate(*flags)
     probabilities = [guess["probability"] for guess in result["top5"]]
     assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True)
     assert 0 < sum(probabilities) <= 1.0001
+    likeliest = result["top5"][0]
+    assert likeliest["name"] == CIFAR10[likeliest["class"]] and likeliest["name"] in text.splitlines()[0]
+
+
+def test_the_classes_of_imagenet_have_names(real_data):
+    """The order is that of WordNet's ids, as TFDS lists them: n02123045 is a tabby, n03063599 a coffee mug."""
+    labels = Path(tfds.__file__).parent / "datasets" / "imagenet2012" / "labels.txt"
+    ids, names = labels.read_text().split(), weights.class_names("squeezenet1_1", "torchvision", 1000)
+    assert len(set(names)) == len(ids) == 1000 and ids == sorted(ids)
+    known = {"n01440764": "tench", "n02123045": "tabby", "n03063599": "coffee mug", "n15075141": "toilet tissue"}
+    assert {one: names[ids.index(one)].partition(",")[0] for one in known} == known
+    assert weights.class_names("squeezenet1_1", "torchvision", 3) == ("0", "1", "2")
+    path = real_data / "weights" / "squeezenet1_1.safetensors"
+    assert networks.load_weights(path, "squeezenet1_1", "torchvision").class_names == names
+
+
+def test_a_run_has_the_class_names_of_its_data(run, digits):
+    config = networks.read_config(run[0])
+    assert networks.load_run(run[0], config, digits)[0].class_names == digits.class_names()
 
 
 WRONG = {

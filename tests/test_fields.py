@@ -101,7 +101,7 @@ def every_kind(count=6):
 
 
 def test_devices_hold_every_field_but_captions():
-    dataset, layout = every_kind(), devices.choose("jit", 2)
+    dataset, layout = every_kind(), devices.make_layout("jit", 2)
     assert dataset.shapes() == {
         "image": ((4, 6, 1), np.uint8),
         "map": ((4, 6), np.uint8),

@@ -32,6 +32,7 @@ class Network(NamedTuple):
       scales: the short side, in pixels, that its images are resized to; none leaves them as they are.
       size: pixels a side of the middle that it is shown, or None for the whole image.
       interpolation: how they are resized.
+      class_names: of its K classes.
     """
 
     model: Any
@@ -41,6 +42,7 @@ class Network(NamedTuple):
     scales: tuple[int, ...] = ()
     size: int | None = None
     interpolation: Interpolation = LIKE_PIL
+    class_names: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -66,6 +68,7 @@ def load_weights(path: Path, name: str, source: str) -> Network:
         scales=() if preprocess.resize is None else (preprocess.resize,),
         size=preprocess.crop or model.image_size,
         interpolation=Interpolation(preprocess.interpolation, preprocess.antialias),
+        class_names=weights.class_names(name, source, classes),
     )
 
 
@@ -86,14 +89,16 @@ def load_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, i
       RecordError: there is no checkpoint that can be read.
     """
     variables, about = stored.load(folder)
+    names = dataset.class_names(config.classification.label)
     model = models.build(
         config.model.name,
-        num_classes=dataset.num_classes,
+        num_classes=len(names),
         dtype=jnp.dtype(config.dtype),
         **models.build_arguments(config.model),
     )
     images, crop = preprocessing(config.data, dataset), config.data.crop
-    network = Network(model, variables, images, 3 if crop else dataset.image_shape[2])
+    channels = 3 if crop else dataset.image_shape[2]
+    network = Network(model, variables, images, channels, class_names=names)
     if crop:
         network = network._replace(scales=(config.data.resolved_test_short_side,), size=crop)
     return network, about["step"]

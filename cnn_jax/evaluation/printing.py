@@ -18,7 +18,8 @@ def print_errors(about: dict[str, Any], protocol: Protocol, split: str, result: 
     print(json.dumps(about | {"protocol": how} | replace_nonfinite(named), allow_nan=False))
 
 
-def print_classes(likeliest: list[tuple[int, float]], image: str) -> None:
-    """Prints class numbers with their probabilities, then the same in one line of JSON."""
-    print("\n".join(f"class {index:>5} {100 * probability:8.3f} %" for index, probability in likeliest))
-    print(json.dumps({"image": image, "top5": [{"class": index, "probability": p} for index, p in likeliest]}))
+def show_classes(likeliest: list[tuple[int, float]], names: tuple[str, ...], image: str) -> None:
+    """Prints class numbers with their probabilities and names, then the same in one line of JSON."""
+    print("\n".join(f"class {index:>5} {100 * chance:8.3f} %  {names[index]}" for index, chance in likeliest))
+    five = [{"class": index, "name": names[index], "probability": chance} for index, chance in likeliest]
+    print(json.dumps({"image": image, "top5": five}))

@@ -21,7 +21,17 @@ from cnn_jax.layers.initializers import variable_shapes
 from cnn_jax.weights import akamaster, amartyn, files, torchvision
 from cnn_jax.weights.naming import Preprocess, Tensor, WeightsError, from_source_layout, source_shape, to_source_layout
 
-__all__ = ["SOURCES", "Preprocess", "WeightsError", "load", "describe_mismatch", "options", "preprocess", "save"]
+__all__ = [
+    "SOURCES",
+    "Preprocess",
+    "WeightsError",
+    "class_names",
+    "load",
+    "describe_mismatch",
+    "options",
+    "preprocess",
+    "save",
+]
 
 SOURCES: dict[str, ModuleType] = {"torchvision": torchvision, "akamaster": akamaster, "amartyn": amartyn}
 MAX_NAMES = 8
@@ -101,6 +111,12 @@ def options(name: str, source: str) -> dict[str, Any]:
 def preprocess(name: str, source: str) -> Preprocess:
     """What images go through before the source's network. Raises as `options` does."""
     return get_source(name, source).preprocess(name)
+
+
+def class_names(name: str, source: str, count: int) -> tuple[str, ...]:
+    """What the source calls the classes of a network, or of one with `count` others their numbers. Raises as above."""
+    names = get_source(name, source).class_names()
+    return names if len(names) == count else tuple(map(str, range(count)))
 
 
 def get_source(name: str, source: str) -> ModuleType:

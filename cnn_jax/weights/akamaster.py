@@ -6,6 +6,7 @@ Option A has half of its zero channels on each side; images have ImageNet's mean
 from typing import Any
 
 from cnn_jax.models import cifar_depth
+from cnn_jax.weights.classes import CIFAR10
 from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, make_tensor
 
 SUPPORTED = "resnet and a depth 6n + 2, such as resnet20"
@@ -22,6 +23,10 @@ def options(name: str) -> dict[str, Any]:
 
 def preprocess(name: str) -> Preprocess:
     return Preprocess(None, None, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def class_names() -> tuple[str, ...]:
+    return CIFAR10
 
 
 def classifier(name: str) -> str:

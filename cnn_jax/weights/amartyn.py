@@ -6,6 +6,7 @@ Option A appends its zero channels; all channels of an image have one mean and o
 from typing import Any
 
 from cnn_jax.models import cifar_depth
+from cnn_jax.weights.classes import CIFAR10
 from cnn_jax.weights.naming import Path, Preprocess, Tensor, make_tensor
 
 SUPPORTED = "plain or resnet and a depth 6n + 2, such as plain20"
@@ -22,6 +23,10 @@ def options(name: str) -> dict[str, Any]:
 
 def preprocess(name: str) -> Preprocess:
     return Preprocess(None, None, (0.49187,) * 3, (0.24697,) * 3)
+
+
+def class_names() -> tuple[str, ...]:
+    return CIFAR10
 
 
 def classifier(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from cnn_jax.models import get_constructor, model_fields
 from cnn_jax.models.vgg import KERNEL_SIZES
+from cnn_jax.weights.classes import imagenet
 from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, make_tensor
 
 SUPPORTED = "alexnet_owt, vgg11, 13, 16, 19 and these with _bn, googlenet_tv, resnet18, 34, 50, 101, 152, squeezenet1_1"
@@ -54,6 +55,10 @@ def preprocess(name: str) -> Preprocess:
     if name == "googlenet_tv":
         return Preprocess(256, 224, (0.5,) * 3, (0.5,) * 3)
     return Preprocess(256, 224, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def class_names() -> tuple[str, ...]:
+    return imagenet()
 
 
 def classifier(name: str) -> str:

@@ -6,10 +6,10 @@
 
 from types import ModuleType
 
+from cnn_jax.data.sources import digit_scenes, records
 from cnn_jax.data.sources import folder as image_folder
-from cnn_jax.data.sources import records
 
-SOURCES = (image_folder, records)  # TFDS's has whatever no other has, or says what is wrong with the name
+SOURCES = (digit_scenes, image_folder, records)  # the last has what no other has, or says why it has not
 
 
 def find(name: str, folder: str) -> ModuleType:

@@ -18,6 +18,15 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return np.round(pixels * 255 / GREYS).astype(np.uint8)
 
 
+def split(test: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`(index, images, labels)` of the test or training digits: scikit-learn's index, uint8 (N, 8, 8), int (N,)."""
+    from sklearn.datasets import load_digits  # takes two seconds to import, and is needed once a machine
+
+    images, labels = load_digits(return_X_y=True)
+    index = np.flatnonzero((np.arange(len(labels)) % 5 == 0) == test)
+    return index, to_uint8(images[index]).reshape(-1, 8, 8), labels[index]
+
+
 class Digits(tfds.core.GeneratorBasedBuilder):
     """Images uint8 (8, 8, 1) and ten classes: 1,437 to train on and 360 to test on."""
 
@@ -40,11 +49,7 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples(test=False), "test": self._generate_examples(test=True)}
 
     def _generate_examples(self, test: bool):
-        from sklearn.datasets import load_digits  # takes two seconds to import, and is needed once a machine
-
-        images, labels = load_digits(return_X_y=True)
-        for index, (image, label) in enumerate(zip(images.reshape(-1, 8, 8), labels, strict=True)):
-            if (index % 5 == 0) == test:
-                png = io.BytesIO()  # encoded here, because TFDS encodes an array with TensorFlow
-                Image.fromarray(to_uint8(image)).save(png, "png")
-                yield index, {"image": png.getvalue(), "label": int(label)}
+        for index, image, label in zip(*split(test), strict=True):
+            png = io.BytesIO()  # encoded here, because TFDS encodes an array with TensorFlow
+            Image.fromarray(image).save(png, "png")
+            yield int(index), {"image": png.getvalue(), "label": int(label)}
