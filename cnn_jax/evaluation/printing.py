@@ -18,7 +18,7 @@ def print_errors(about: dict[str, Any], protocol: Protocol, split: str, result: 
     print(json.dumps(about | {"protocol": how} | replace_nonfinite(named), allow_nan=False))
 
 
-def show_classes(likeliest: list[tuple[int, float]], names: tuple[str, ...], image: str) -> None:
+def print_classes(likeliest: list[tuple[int, float]], names: tuple[str, ...], image: str) -> None:
     """Prints class numbers with their probabilities and names, then the same in one line of JSON."""
     print("\n".join(f"class {index:>5} {100 * chance:8.3f} %  {names[index]}" for index, chance in likeliest))
     five = [{"class": index, "name": names[index], "probability": chance} for index, chance in likeliest]
