@@ -56,13 +56,13 @@ def load(request: Request) -> Dataset:
         raise DataError(f"unknown dataset {request.name!r}; choose from {', '.join(size)}")
     if request.streamed:
         raise DataError(f"{request.name!r} is made in memory and cannot be streamed: leave data.crop out")
-    require_fields(request.name, request.fields, FIELDS)
+    fields = require_fields(request.name, request.fields, FIELDS)
     splits = {}
     for number, (split, count) in enumerate(COUNTS.items()):
         _, images, labels = digits.split(test=split == "test")
         found = [scene(images, labels, size[request.name], (number, index)) for index in range(count)]
-        splits[split] = {field: np.stack([one[field] for one in found]) for field in request.fields}
-    return Dataset(request.name, splits, {field: FIELDS[field] for field in request.fields}, "")
+        splits[split] = {field: np.stack([one[field] for one in found]) for field in fields}
+    return Dataset(request.name, splits, fields, "")
 
 
 def scene(images: np.ndarray, labels: np.ndarray, size: int, seed: tuple[int, int]) -> dict[str, Any]:
