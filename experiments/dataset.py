@@ -49,7 +49,7 @@ def main() -> None:
     order = np.random.default_rng(FLAGS.seed).permutation(dataset.count(split))[: FLAGS.examples]
     shown = replace(dataset, splits={split: select(dataset.splits[split], order)})
     if shown.streamed:
-        shown = squares.in_memory(shown, FLAGS.size, [split])
+        shown = squares.load_squares(shown, FLAGS.size, [split])
     title = f"{dataset.name}, {len(order)} of {dataset.count(split):,} examples of {split}, seed {FLAGS.seed}"
     examples.save(examples.draw(shown.splits[split], shown.fields, title), workdir / "examples.png")
     print(workdir / "examples.png")

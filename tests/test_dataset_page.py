@@ -26,10 +26,9 @@ def test_every_field_of_the_scenes_is_told_and_drawn(tmp_path):
     assert lines["boxes"][:3] == ["boxes", "float32", "(4,"] and "background," in lines["label_map"]
     assert "label in test: zero 57, one 42" in text
     assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 200  # colours of boxes and maps among the greys
-    again = (tmp_path / "examples.png").read_bytes()
-    assert (
-        np.array_equal(show(tmp_path, "--examples=4")[1], sheet) and (tmp_path / "examples.png").read_bytes() == again
-    )
+    first = (tmp_path / "examples.png").read_bytes()
+    show(tmp_path, "--examples=4")
+    assert (tmp_path / "examples.png").read_bytes() == first
     assert not np.array_equal(show(tmp_path, "--examples=4", "--seed=1")[1], sheet)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from cnn_jax import config, models, presets
 from cnn_jax.benchmark.turns import Workload, serve
 from cnn_jax.config import Config
-from cnn_jax.data import Dataset, Field, numbered
+from cnn_jax.data import Dataset, Field, class_numbers
 from cnn_jax.layers import native
 from cnn_jax.models.macs import count_macs
 from cnn_jax.tasks import classification
@@ -26,7 +26,7 @@ def get_ready(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable
     settings, layout = configure(workload), devices.choose(workload.parallel, workload.devices)
     devices.check(settings, layout)
     image, label = workload.examples()
-    fields = {"image": Field("image"), "label": Field("label", numbered(10))}
+    fields = {"image": Field("image"), "label": Field("label", class_numbers(10))}
     dataset = Dataset("random", {"train": {"image": image, "label": label}}, fields, "random")
     task = classification.make_task(settings, dataset, layout.axis_name)
     program = loop.make_program(task, settings.optim, settings.penalty, settings.steps, layout)

@@ -15,16 +15,16 @@ from cnn_jax.data.dataset import (
     Dataset,
     Field,
     Request,
+    class_numbers,
     draw,
     fingerprint,
-    held_out,
-    numbered,
+    hold_out,
     select,
 )
 from cnn_jax.data.sources import tfds
 from cnn_jax.data.stream import damaged
 
-__all__ = ["DataError", "Dataset", "Field", "draw", "load", "numbered"]
+__all__ = ["DataError", "Dataset", "Field", "draw", "load", "class_numbers"]
 
 
 def load(
@@ -61,11 +61,11 @@ def load(
     request = Request(name, tfds.data_folder(data_dir), wanted, streamed, download, progress)
     dataset = sources.find(name, request.folder).load(request)
     if skip_damaged and dataset.streamed:
-        dataset = damaged.left_out(dataset, progress)
+        dataset = damaged.leave_out(dataset, progress)
     splits = dict(dataset.splits)
     if validation:
         train, size = splits["train"], dataset.count("train")
         if validation >= size:
             raise DataError(f"validation={validation} leaves nothing to train on: {name!r} has {size} examples")
-        splits["train"], splits["validation"] = (select(train, part) for part in held_out(size, validation))
+        splits["train"], splits["validation"] = (select(train, part) for part in hold_out(size, validation))
     return replace(dataset, splits=splits, fingerprint=dataset.fingerprint if dataset.streamed else fingerprint(splits))

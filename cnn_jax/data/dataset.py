@@ -131,7 +131,7 @@ class Dataset:
         }
 
 
-def numbered(count: int) -> tuple[str, ...]:
+def class_numbers(count: int) -> tuple[str, ...]:
     """Names for classes that have none: "0", "1", ..."""
     return tuple(map(str, range(count)))
 
@@ -161,7 +161,7 @@ def fingerprint(splits: dict[str, dict[str, np.ndarray]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def held_out(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Splits the indices of a training split in two: (what remains, `count` held-out examples), both in old order.
 
     Which examples are held out depends on `count` and the size of the split alone, never on a run's seed, so that the

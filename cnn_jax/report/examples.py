@@ -29,18 +29,18 @@ def summarize(dataset: Any) -> str:
     first = next(iter(dataset.splits.values()))
     for name, field in dataset.fields.items():
         shape = "streamed" if dataset.streamed else f"{first[name].dtype} {first[name].shape[1:]}"
-        classes = f"{len(field.names)} classes: {listed(field.names)}" if field.names else ""
+        classes = f"{len(field.names)} classes: {abbreviate(field.names)}" if field.names else ""
         lines.append(f"  {name:<12} {field.kind:<10} {shape:<20} {classes}".rstrip())
     for name, field in dataset.fields.items():
         if field.kind == "label" and not dataset.streamed:
             for split, arrays in dataset.splits.items():
                 counts = np.bincount(arrays[name], minlength=len(field.names))
-                each = listed([f"{one} {count}" for one, count in zip(field.names, counts, strict=True)])
+                each = abbreviate([f"{one} {count}" for one, count in zip(field.names, counts, strict=True)])
                 lines.append(f"  {name} in {split}: {each}")
     return "\n".join(lines)
 
 
-def listed(names: Any) -> str:
+def abbreviate(names: Any) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError, Dataset, Field, Request, fingerprint
-from cnn_jax.data.sources.tfds import again, first_line, prepared
+from cnn_jax.data.sources.tfds import again, find_prepared, first_line
 
 SPLITS = ("train", "test")
 ENCODED = {"image": tfds.decode.SkipDecoding()}  # decoded with PIL: TFDS's own way takes 1.4 times as long
@@ -39,9 +39,9 @@ def load(request: Request) -> Dataset:
       DataError: a name that TFDS has not, a set that is not prepared; another file format, a missing split, no feature
         of that name and kind, missing or damaged files, unlabelled examples, in memory images of several shapes.
     """
-    builder = prepared(request.name, request.folder, request.download)
+    builder = find_prepared(request.name, request.folder, request.download)
     require_array_record(builder)
-    features = chosen(builder, request.fields)
+    features = select_features(builder, request.fields)
     fields = {name: Field(kind, tuple(getattr(features[name], "names", ()))) for name, kind in kinds(features).items()}
     streamed = request.streamed
     if streamed is None:
@@ -56,7 +56,7 @@ def load(request: Request) -> Dataset:
     return Dataset(request.name, splits, fields, fingerprint(sizes))
 
 
-def chosen(builder: tfds.core.DatasetBuilder, fields: Iterable[str] | None) -> tfds.features.FeaturesDict:
+def select_features(builder: tfds.core.DatasetBuilder, fields: Iterable[str] | None) -> tfds.features.FeaturesDict:
     """The features to decode, out of however many the records hold; None is the image and all class labels.
 
     Raises DataError where one is missing.
@@ -232,7 +232,7 @@ class Records:
     def read(self, index: int) -> dict[str, Any]:
         path, place = self._place(index)
         try:
-            (record,) = opened(path).read([place])
+            (record,) = open_reader(path).read([place])
             example: Any = stored_features(self.folder, self.fields).deserialize_example_np(record, decoders=ENCODED)
             return {key: value if key == "image" else np.int32(value) for key, value in example.items()}
         except (RuntimeError, IndexError, DecodeError, ValueError, KeyError) as error:
@@ -251,13 +251,13 @@ class Records:
 
 
 @functools.lru_cache(maxsize=2048)
-def opened(path: str) -> Any:
+def open_reader(path: str) -> Any:
     return ArrayRecordReader(path)
 
 
 @functools.cache
 def stored_features(folder: str, fields: tuple[str, ...]) -> tfds.features.FeaturesDict:
-    return chosen(tfds.builder_from_directory(folder), fields)
+    return select_features(tfds.builder_from_directory(folder), fields)
 
 
 def encoded_splits(
