@@ -259,16 +259,16 @@ def test_features_that_are_not_one_image_with_one_label(copy, change, words):
 
 @pytest.mark.parametrize("name", ["cifar10", "mnist"])
 def test_the_first_images_are_those_that_tfds_itself_decodes(public_dir, name):
-    builder = tfds.prepared(name, str(public_dir), download=False)
-    source = builder.as_data_source(split="test")
-    arrays = records.decode(itertools.islice(records.read(builder, "test"), 5), 5, builder, ("image", "label"))
+    builder = tfds.find_prepared(name, str(public_dir), download=False)
+    source, features = builder.as_data_source(split="test"), records.select_features(builder, ("image", "label"))
+    arrays = records.decode(itertools.islice(records.read(builder, "test"), 5), 5, builder, features)
     for index in range(5):
         assert np.array_equal(arrays["image"][index], source[index]["image"])
         assert arrays["label"][index] == source[index]["label"]
 
 
 def test_cifar10_has_its_training_labels(public_dir):
-    builder = tfds.prepared("cifar10", str(public_dir), download=False)
+    builder = tfds.find_prepared("cifar10", str(public_dir), download=False)
     label = tensorflow_datasets.features.FeaturesDict({"label": builder.info.features["label"]})
     labels = [label.deserialize_example_np(record)["label"] for _, record in records.read(builder, "train")]
     assert np.bincount(labels).tolist() == [5000] * 10

@@ -9,7 +9,7 @@ import pytest
 from cnn_jax import data
 from cnn_jax.data import DataError
 from cnn_jax.data.sources import digits
-from cnn_jax.data.sources.digit_scenes import FIELDS, INK, SHARED, VISIBLE, enlarge, rendered, scene
+from cnn_jax.data.sources.digit_scenes import FIELDS, INK, SHARED, VISIBLE, enlarge, render, scene
 from cnn_jax.data.sources.sentences import DIGITS
 from tests.test_experiments import launch
 
@@ -90,7 +90,7 @@ def sources(labels, images, arrays, index, place):
         hidden[b0:b1, a0:a1] = True
     hidden = hidden[y0:y1, x0:x1]
     for which in np.flatnonzero(labels == label):
-        ink = rendered(images[which].tobytes(), y1 - y0) >= INK
+        ink = render(images[which].tobytes(), y1 - y0) >= INK
         if ink.shape == patch.shape and ((patch == 1 + label) == ink)[~hidden].all() and patch[ink].all():
             yield which, (patch == 1 + label)[ink].mean(), hidden.any()
 

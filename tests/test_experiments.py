@@ -25,7 +25,7 @@ def launch(page, *flags, **environment):
 def test_every_page_is_short_and_says_what_it_is_for():
     studies = {"architectures", "depth_diagnostics", "depth_sweep", "published_depth", "report", "train"}
     studies |= {"activation", "normalization", "padding", "pooling", "regularization"}
-    tools = {"benchmark", "convert", "doctor", "evaluate", "features", "input_benchmark", "ledger", "verify"}
+    tools = {"benchmark", "convert", "dataset", "doctor", "evaluate", "features", "input_benchmark", "ledger", "verify"}
     assert set(pages()) == studies | tools
     for page, line in pages().items():
         assert len(line) > 30

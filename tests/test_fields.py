@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cnn_jax import data
-from cnn_jax.data import DataError, Dataset, Field, numbered
+from cnn_jax.data import DataError, Dataset, Field, class_numbers
 from cnn_jax.train import devices, feed
 
 COARSE = ["fish", "flower"]
@@ -79,7 +79,7 @@ def test_a_field_that_is_missing_or_no_label_is_one_line_with_those_there_are(fo
 
 
 def test_classes_are_called_what_their_source_calls_them(digits, insects_dir, real_data):
-    assert digits.class_names() == numbered(10) == tuple("0123456789")
+    assert digits.class_names() == class_numbers(10) == tuple("0123456789")
     insects = data.load("insects", insects_dir, streamed=None)
     assert insects.streamed and insects.class_names() == ("ant", "bee", "cow")
     cifar10 = data.load("cifar10", real_data / "tfds", streamed=True)

@@ -9,7 +9,7 @@ from flax import traverse_util
 
 from cnn_jax import presets, sweep, tasks, weights
 from cnn_jax.config import ConfigError, Model, override, replace_field
-from cnn_jax.data import Dataset, Field, numbered
+from cnn_jax.data import Dataset, Field, class_numbers
 from cnn_jax.runner import Settings, run_one
 from cnn_jax.train import devices, loop
 from cnn_jax.train import variables as stored
@@ -158,7 +158,7 @@ def test_akamasters_weights_are_trained_on_and_resumed(real_data, tmp_path):
     stored.save(tmp_path / "start", variables, about | {"preprocess": preprocess._asdict()})
     generator = np.random.default_rng(0)
     arrays = {"image": generator.integers(0, 256, (8, 32, 32, 3), np.uint8), "label": np.arange(8, dtype=np.int32)}
-    fields = {"image": Field("image"), "label": Field("label", numbered(10))}
+    fields = {"image": Field("image"), "label": Field("label", class_numbers(10))}
     dataset = Dataset("tiny", {"train": arrays, "test": arrays}, fields, "0")
     config = override(
         presets.get("resnet_cifar10", "tiny"), ["batch_size=8", "steps=2", "evaluations=2", "model.bn_group=8"]

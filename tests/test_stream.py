@@ -18,7 +18,7 @@ from cnn_jax.config import override
 from cnn_jax.data import DataError, stream
 from cnn_jax.data.batches import epoch_order, training_indices
 from cnn_jax.data.stream import pictures
-from cnn_jax.data.stream.pictures import Augmentation, for_training, random_box
+from cnn_jax.data.stream.pictures import Augmentation, augment_example, random_box
 from cnn_jax.evaluation import networks
 from cnn_jax.train import devices, loop
 
@@ -140,7 +140,9 @@ def test_half_are_mirrored_and_colours_shift_along_the_components():
     Image.fromarray(np.tile(np.arange(24, dtype=np.uint8)[:, None], (24, 1, 3))).save(file, "png")
     shown = Augmentation(24, (24,), pca=0.1)
     example, kinds = {"image": file.getvalue()}, {"image": "image"}
-    examples = [for_training(example, kinds, "", shown, np.random.default_rng([0, 0, index])) for index in range(2000)]
+    examples = [
+        augment_example(example, kinds, "", shown, np.random.default_rng([0, 0, index])) for index in range(2000)
+    ]
     drawn = [(one["image"], one["color"]) for one in examples]
     mirrored = np.mean([image[0, 0, 0] > image[0, -1, 0] for image, _ in drawn])
     assert abs(mirrored - 0.5) < 0.05
@@ -203,7 +205,7 @@ def test_damaged_images_are_left_out_where_asked(broken, monkeypatch):
     assert (dataset.count("train"), dataset.count("test")) == (32, 8)
     assert dataset.fingerprint != data.load("insects", broken, streamed=True).fingerprint
     assert len(batches(dataset)) == 12
-    monkeypatch.setattr("cnn_jax.data.stream.damaged.decoded", None)  # the second time nothing is tried
+    monkeypatch.setattr("cnn_jax.data.stream.damaged.decode_rgb", None)  # the second time nothing is tried
     assert data.load("insects", broken, streamed=True, skip_damaged=True).damaged == dataset.damaged
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from cnn_jax.data import stream
 from cnn_jax.data.dataset import Dataset, Field
 from cnn_jax.data.stream import squares
-from cnn_jax.data.stream.pictures import Augmentation, for_training
+from cnn_jax.data.stream.pictures import Augmentation, augment_example
 from cnn_jax.data.stream.views import Middle, show
 
 KINDS = {name: name for name in ("image", "label_map", "boxes", "box_mask", "captions")}
@@ -67,7 +67,7 @@ def examples(draw):
 @settings(max_examples=150, deadline=None)
 def test_in_training(before, by_area, flip, seed):
     augmentation = Augmentation(24, (28, 40), area=(0.2, 1.0) if by_area else (), flip=flip)
-    after = for_training(before, KINDS, "", augmentation, np.random.default_rng(seed))
+    after = augment_example(before, KINDS, "", augmentation, np.random.default_rng(seed))
     assert_together(before, after)
     slope = after["image"][12, -1, 0] > after["image"][12, 0, 0]
     assert slope or flip

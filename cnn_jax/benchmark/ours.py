@@ -13,7 +13,7 @@ import numpy as np
 from cnn_jax import config, models, presets, tasks
 from cnn_jax.benchmark.turns import Workload, serve
 from cnn_jax.config import Config
-from cnn_jax.data import Dataset, Field, numbered
+from cnn_jax.data import Dataset, Field, class_numbers
 from cnn_jax.layers import native
 from cnn_jax.models.macs import count_macs
 from cnn_jax.train import devices, feed, loop
@@ -25,7 +25,7 @@ def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..
     settings, layout = make_config(workload), devices.make_layout(workload.parallel, workload.devices)
     devices.check_batch(settings, layout)
     image, label = workload.examples()
-    fields = {"image": Field("image"), "label": Field("label", numbered(10))}
+    fields = {"image": Field("image"), "label": Field("label", class_numbers(10))}
     dataset = Dataset("random", {"train": {"image": image, "label": label}}, fields, "random")
     task = tasks.make(settings, dataset, layout.axis_name)
     program = loop.make_program(task, settings.optim, settings.penalty, settings.steps, layout)

@@ -15,23 +15,23 @@ from cnn_jax.data.dataset import (
     Dataset,
     Field,
     Request,
+    class_numbers,
     draw,
     fingerprint,
-    held_out,
-    numbered,
+    hold_out,
     select,
 )
 from cnn_jax.data.sources import tfds
 from cnn_jax.data.stream import damaged
 
-__all__ = ["IMAGE_AND_LABEL", "DataError", "Dataset", "Field", "draw", "load", "numbered"]
+__all__ = ["IMAGE_AND_LABEL", "DataError", "Dataset", "Field", "class_numbers", "draw", "load"]
 
 
 def load(
     name: str,
     data_dir: str | os.PathLike | None = None,
     *,
-    fields: Sequence[str] = IMAGE_AND_LABEL,
+    fields: Sequence[str] | None = IMAGE_AND_LABEL,
     validation: int = 0,
     download: bool = False,
     progress: bool = True,
@@ -44,7 +44,7 @@ def load(
       name: one that comes with the packages, such as `digits`; any TFDS dataset of images of one shape with class
         labels, `name[/config][:version]`; if streamed, an image folder of `data_dir`, or TFDS images of any size.
       data_dir: folder of prepared datasets; None is TFDS's own, $TFDS_DATA_DIR or ~/tensorflow_datasets.
-      fields: which fields of the dataset to load.
+      fields: which fields of the dataset to load; None is all that there are.
       validation: how many training examples to hold out as split `validation`; the same ones whatever the run's seed
         (He et al. 2016, 4.2 hold out 5,000 of CIFAR-10's 50,000). 0 makes no such split.
       download: download and prepare the dataset if it is not prepared yet. Never done unasked.
@@ -57,14 +57,15 @@ def load(
     """
     if validation < 0:
         raise DataError(f"validation={validation} is negative; pass how many training examples to hold out, or 0")
-    request = Request(name, tfds.data_folder(data_dir), tuple(fields), streamed, download, progress)
+    wanted = None if fields is None else tuple(fields)
+    request = Request(name, tfds.data_folder(data_dir), wanted, streamed, download, progress)
     dataset = sources.find(name, request.folder).load(request)
     if skip_damaged and dataset.streamed:
-        dataset = damaged.left_out(dataset, progress)
+        dataset = damaged.leave_out(dataset, progress)
     splits = dict(dataset.splits)
     if validation:
         train, size = splits["train"], dataset.count("train")
         if validation >= size:
             raise DataError(f"validation={validation} leaves nothing to train on: {name!r} has {size} examples")
-        splits["train"], splits["validation"] = (select(train, part) for part in held_out(size, validation))
+        splits["train"], splits["validation"] = (select(train, part) for part in hold_out(size, validation))
     return replace(dataset, splits=splits, fingerprint=dataset.fingerprint if dataset.streamed else fingerprint(splits))

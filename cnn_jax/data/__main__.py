@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
         print(f"{name} needs no preparing")
         return 0
     try:
-        builder = tfds.prepared(name, folder, download=True)
+        builder = tfds.find_prepared(name, folder, download=True)
     except DataError as error:
         print(error, file=sys.stderr)
         return 1

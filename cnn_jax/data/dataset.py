@@ -1,12 +1,13 @@
 """What a dataset is here: named splits of named fields, whole in host memory or streamed from their files."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 IMAGE_AND_LABEL = ("image", "label")
 VOID = 255
 """In a label map: no class."""
@@ -44,7 +45,7 @@ class Request(NamedTuple):
     Attributes:
       name: of the dataset.
       folder: of prepared datasets, absolute.
-      fields: names of the fields wanted.
+      fields: names of the fields wanted, None all that there are.
       streamed: leave the images encoded; None is whether the dataset cannot be held in memory.
       download: whether the network may be used.
       progress: whether to draw a bar on stderr.
@@ -52,7 +53,7 @@ class Request(NamedTuple):
 
     name: str
     folder: str
-    fields: tuple[str, ...] = IMAGE_AND_LABEL
+    fields: tuple[str, ...] | None = IMAGE_AND_LABEL
     streamed: bool | None = False
     download: bool = False
     progress: bool = False
@@ -87,8 +88,7 @@ class Dataset:
 
     def class_names(self, field: str = "label") -> tuple[str, ...]:
         """What the classes of a field are called; raises DataError where the dataset has no such field."""
-        require_fields(self.name, (field,), self.fields)
-        return self.fields[field].names
+        return require_fields(self.name, (field,), self.fields)[field].names
 
     def count(self, split: str) -> int:
         """How many examples a split has."""
@@ -140,16 +140,17 @@ class Dataset:
         }
 
 
-def numbered(count: int) -> tuple[str, ...]:
+def class_numbers(count: int) -> tuple[str, ...]:
     """Names for classes that have none: "0", "1", ..."""
     return tuple(map(str, range(count)))
 
 
-def require_fields(name: str, fields: tuple[str, ...], there: Mapping[str, Any]) -> None:
-    """Raises DataError where dataset `name` has not all of the fields."""
-    for field in fields:
+def require_fields(name: str, fields: Iterable[str] | None, there: Mapping[str, T]) -> dict[str, T]:
+    """Those of the fields of dataset `name`, all where it is None; raises DataError where there is no such field."""
+    for field in fields or ():
         if field not in there:
             raise DataError(f"dataset {name!r} has no field {field!r}; its fields are {', '.join(there)}")
+    return {field: there[field] for field in fields or there}
 
 
 def select(examples: Any, indices: np.ndarray) -> Any:
@@ -169,7 +170,7 @@ def fingerprint(splits: dict[str, dict[str, np.ndarray]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def held_out(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Splits the indices of a training split in two: (what remains, `count` held-out examples), both in old order.
 
     Which examples are held out depends on `count` and the size of the split alone, never on a run's seed, so that the

@@ -114,7 +114,10 @@ def preprocess(name: str, source: str) -> Preprocess:
 
 
 def class_names(name: str, source: str, count: int) -> tuple[str, ...]:
-    """What the source calls the classes of a network, or of one with `count` others their numbers. Raises as above."""
+    """What the source calls the classes of a network; their numbers where it has `count` others.
+
+    Raises as `options` does.
+    """
     names = get_source(name, source).class_names()
     return names if len(names) == count else tuple(map(str, range(count)))
 

@@ -52,7 +52,7 @@ def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str
     dataset = load_config_dataset(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
     network, step = networks.load_run(folder, config, dataset)
     if dataset.streamed and not streamed:
-        dataset = squares.in_memory(dataset, config.data.resolved_test_short_side, ["test"], FLAGS.examples)
+        dataset = squares.load_squares(dataset, config.data.resolved_test_short_side, ["test"], FLAGS.examples)
     return network, dataset, {"model": config.model.name, "run": str(folder), "step": step}
 
 

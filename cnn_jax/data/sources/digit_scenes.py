@@ -56,13 +56,13 @@ def load(request: Request) -> Dataset:
         raise DataError(f"unknown dataset {request.name!r}; choose from {', '.join(size)}")
     if request.streamed:
         raise DataError(f"{request.name!r} is made in memory and cannot be streamed: leave data.crop out")
-    require_fields(request.name, request.fields, FIELDS)
+    fields = require_fields(request.name, request.fields, FIELDS)
     splits = {}
     for number, (split, count) in enumerate(COUNTS.items()):
         _, images, labels = digits.split(test=split == "test")
         found = [scene(images, labels, size[request.name], (number, index)) for index in range(count)]
-        splits[split] = {field: np.stack([one[field] for one in found]) for field in request.fields}
-    return Dataset(request.name, splits, {field: FIELDS[field] for field in request.fields}, "")
+        splits[split] = {field: np.stack([one[field] for one in found]) for field in fields}
+    return Dataset(request.name, splits, fields, "")
 
 
 def scene(images: np.ndarray, labels: np.ndarray, size: int, seed: tuple[int, int]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def scene(images: np.ndarray, labels: np.ndarray, size: int, seed: tuple[int, in
         low, high = (24, 32) if place == tall else (13, 20)
         height = draw.randint(low * size // 64, high * size // 64 + 1)
         which = draw.randint(len(labels))
-        placed.append(fit(placed, int(labels[which]), rendered(images[which].tobytes(), height), size, draw))
+        placed.append(place_digit(placed, int(labels[which]), render(images[which].tobytes(), height), size, draw))
     boxes, label_map = np.zeros((most, 4), np.float32), np.zeros((size, size), np.uint8)
     boxes[:count] = [digit.box for digit in placed]
     box_label = np.array([digit.label for digit in placed] + [0] * (most - count), np.int32)
@@ -97,25 +97,28 @@ def scene(images: np.ndarray, labels: np.ndarray, size: int, seed: tuple[int, in
     }
 
 
-def fit(placed: list[Digit], label: int, ink: np.ndarray, size: int, draw: np.random.RandomState) -> Digit:
+def place_digit(placed: list[Digit], label: int, ink: np.ndarray, size: int, draw: np.random.RandomState) -> Digit:
     """The digit in front of those placed, where it hides of none too much; raises RuntimeError where there is none."""
     height, width = ink.shape
     for _ in range(ATTEMPTS):
         x0, y0 = draw.randint(size - width + 1), draw.randint(size - height + 1)
         digit = Digit(label, (x0, y0, x0 + width, y0 + height), ink, draw.randint(140, 256))
-        if all(shared(digit, other) <= SHARED for other in placed) and min(visible([*placed, digit], size)) >= VISIBLE:
+        if (
+            all(box_overlap(digit, other) <= SHARED for other in placed)
+            and min(visible_shares([*placed, digit], size)) >= VISIBLE
+        ):
             return digit
     raise RuntimeError(f"no room for another digit among {len(placed)} on {size}x{size}")
 
 
-def shared(one: Digit, other: Digit) -> Fraction:
+def box_overlap(one: Digit, other: Digit) -> Fraction:
     """How much of the smaller of two boxes lies in the other."""
     x0, y0 = (max(one.box[axis], other.box[axis]) for axis in (0, 1))
     x1, y1 = (min(one.box[axis], other.box[axis]) for axis in (2, 3))
     return Fraction(max(0, x1 - x0) * max(0, y1 - y0), min(one.ink.size, other.ink.size))
 
 
-def visible(placed: list[Digit], size: int) -> list[Fraction]:
+def visible_shares(placed: list[Digit], size: int) -> list[Fraction]:
     """The share of each digit's pixels that no digit after it covers."""
     front = np.full((size, size), -1)
     for index, digit in enumerate(placed):
@@ -131,7 +134,7 @@ def background(size: int, draw: np.random.RandomState) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4096)
-def rendered(pixels: bytes, height: int) -> np.ndarray:
+def render(pixels: bytes, height: int) -> np.ndarray:
     """The ink of a digit, uint8 (height, w), in the proportions it was written in: cut to where it has any.
 
     The digit is enlarged until what has ink is as high as asked for.

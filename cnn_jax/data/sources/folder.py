@@ -64,7 +64,7 @@ def load(request: Request) -> Dataset:
     folder = Path(request.folder, request.name)
     if request.streamed is False:
         raise DataError(f"{folder} holds images of any size: give the size of the crops, as --set=data.crop=224")
-    require_fields(request.name, request.fields, ImageFiles.kinds)
+    kinds = require_fields(request.name, request.fields, ImageFiles.kinds)
     test = next((split for split in TEST_SPLITS if (folder / split).is_dir()), None)
     if test is None:
         raise DataError(f"{folder} has no images to test on: make {folder / 'test'}/<class>/, as train/ is")
@@ -85,7 +85,7 @@ def load(request: Request) -> Dataset:
     if empty:
         raise DataError(f"{folder / 'train' / classes[min(empty)]} has no images; put some there, or take it away")
     fields = {"image": Field("image"), "label": Field("label", tuple(classes))}
-    return Dataset(request.name, splits, {name: fields[name] for name in request.fields}, fingerprint(sizes))
+    return Dataset(request.name, splits, {name: fields[name] for name in kinds}, fingerprint(sizes))
 
 
 def files(folder: Path, one: str) -> Iterator[tuple[bytes, int]]:

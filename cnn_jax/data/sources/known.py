@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cnn_jax.data.dataset import Dataset, Field, numbered
+from cnn_jax.data.dataset import Dataset, Field, class_numbers
 
 # https://www.tensorflow.org/datasets/catalog/imagenet2012, and so on: train, test (their split `validation`), classes;
 # and bytes of the archives: TFDS's own checksum files, of imagenet2012 those of image-net.org for train and val.
@@ -31,5 +31,5 @@ def absent(name: str) -> Dataset | None:
         return None
     train, test, classes, archives = SIZES[name]
     each = archives / (train + test)
-    fields = {"image": Field("image"), "label": Field("label", numbered(classes))}
+    fields = {"image": Field("image"), "label": Field("label", class_numbers(classes))}
     return Dataset(name, {"train": Absent(train, each), "test": Absent(test, each)}, fields, "absent")

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError, Dataset, Field, Request, fingerprint
-from cnn_jax.data.sources.tfds import again, first_line, prepared
+from cnn_jax.data.sources.tfds import again, find_prepared, first_line
 
 SPLITS = ("train", "test")
 ENCODED = {"image": tfds.decode.SkipDecoding()}  # decoded with PIL: TFDS's own way takes 1.4 times as long
@@ -39,16 +39,16 @@ def load(request: Request) -> Dataset:
       DataError: a name that TFDS has not, a set that is not prepared; another file format, a missing split, no feature
         of that name and kind, missing or damaged files, unlabelled examples, in memory images of several shapes.
     """
-    builder = prepared(request.name, request.folder, request.download)
+    builder = find_prepared(request.name, request.folder, request.download)
     require_array_record(builder)
+    features = select_features(builder, request.fields)
+    fields = {name: Field(kind, tuple(getattr(features[name], "names", ()))) for name, kind in kinds(features).items()}
     streamed = request.streamed
     if streamed is None:
-        streamed = None in chosen(builder, ("image",))["image"].shape
-    features = chosen(builder, request.fields)
-    fields = {name: Field(kind, tuple(getattr(features[name], "names", ()))) for name, kind in kinds(features).items()}
+        streamed = None in dict(features)["image"].shape
     if not streamed:
-        return Dataset(request.name, decoded_splits(builder, request), fields, "")
-    splits = encoded_splits(builder, request)
+        return Dataset(request.name, decoded_splits(builder, features, request.progress), fields, "")
+    splits = encoded_splits(builder, features, request.name)
     sizes = {
         split: {"path": np.array([path.rpartition("/")[2] for path in one.paths]), "records": one.ends}
         for split, one in splits.items()
@@ -56,10 +56,15 @@ def load(request: Request) -> Dataset:
     return Dataset(request.name, splits, fields, fingerprint(sizes))
 
 
-def chosen(builder: tfds.core.DatasetBuilder, fields: Iterable[str]) -> tfds.features.FeaturesDict:
-    """The features to decode, out of however many the records hold; raises DataError where one is missing."""
+def select_features(builder: tfds.core.DatasetBuilder, fields: Iterable[str] | None) -> tfds.features.FeaturesDict:
+    """The features to decode, out of however many the records hold; None is the image and all class labels.
+
+    Raises DataError where one is missing.
+    """
     features = builder.info.features
     found = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    if fields is None:
+        fields = ("image", *(key for key, one in found.items() if isinstance(one, tfds.features.ClassLabel)))
     for key in fields:
         kind = tfds.features.Image if key == "image" else tfds.features.ClassLabel
         if not isinstance(found.get(key), kind):
@@ -101,7 +106,9 @@ def require_whole(path: str, expected: int, builder: tfds.core.DatasetBuilder) -
     return reader
 
 
-def decoded_splits(builder: tfds.core.DatasetBuilder, request: Request) -> dict[str, dict[str, np.ndarray]]:
+def decoded_splits(
+    builder: tfds.core.DatasetBuilder, features: tfds.features.FeaturesDict, progress: bool
+) -> dict[str, dict[str, np.ndarray]]:
     """split -> field -> array (N, ...)."""
     for split in SPLITS:
         if split not in builder.info.splits or not builder.info.splits[split].num_examples:
@@ -109,7 +116,6 @@ def decoded_splits(builder: tfds.core.DatasetBuilder, request: Request) -> dict[
                 f"dataset {builder.name!r} has no examples of split {split!r}; its splits are "
                 f"{', '.join(builder.info.splits) or 'none'}, and {' and '.join(SPLITS)} are needed"
             )
-    features = chosen(builder, request.fields)
     require_one_shape(builder, features)
     splits = {}
     for split in SPLITS:
@@ -120,9 +126,9 @@ def decoded_splits(builder: tfds.core.DatasetBuilder, request: Request) -> dict[
             total=count,
             unit=" images",
             leave=False,
-            disable=not (request.progress and sys.stderr.isatty()),
+            disable=not (progress and sys.stderr.isatty()),
         ) as records:
-            splits[split] = decode(records, count, builder, request.fields)
+            splits[split] = decode(records, count, builder, features)
         require_labels(builder, features, split, splits[split])
     return splits
 
@@ -168,10 +174,12 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[tuple[str, b
 
 
 def decode(
-    records: Iterable[tuple[str, bytes]], count: int, builder: tfds.core.DatasetBuilder, fields: Iterable[str]
+    records: Iterable[tuple[str, bytes]],
+    count: int,
+    builder: tfds.core.DatasetBuilder,
+    features: tfds.features.FeaturesDict,
 ) -> dict[str, np.ndarray]:
     """The arrays of a split: images uint8 (count, H, W, C), labels int32 (count,)."""
-    features = chosen(builder, fields)
     of_images = {"image": features["image"].shape} if "image" in features else {}
     arrays = {
         key: np.empty((count, *of_images[key]), np.uint8) if key in of_images else np.empty(count, np.int32)
@@ -224,7 +232,7 @@ class Records:
     def read(self, index: int) -> dict[str, Any]:
         path, place = self._place(index)
         try:
-            (record,) = opened(path).read([place])
+            (record,) = open_reader(path).read([place])
             example: Any = stored_features(self.folder, self.fields).deserialize_example_np(record, decoders=ENCODED)
             return {key: value if key == "image" else np.int32(value) for key, value in example.items()}
         except (RuntimeError, IndexError, DecodeError, ValueError, KeyError) as error:
@@ -243,16 +251,18 @@ class Records:
 
 
 @functools.lru_cache(maxsize=2048)
-def opened(path: str) -> Any:
+def open_reader(path: str) -> Any:
     return ArrayRecordReader(path)
 
 
 @functools.cache
 def stored_features(folder: str, fields: tuple[str, ...]) -> tfds.features.FeaturesDict:
-    return chosen(tfds.builder_from_directory(folder), fields)
+    return select_features(tfds.builder_from_directory(folder), fields)
 
 
-def encoded_splits(builder: tfds.core.DatasetBuilder, request: Request) -> dict[str, Records]:
+def encoded_splits(
+    builder: tfds.core.DatasetBuilder, features: tfds.features.FeaturesDict, name: str
+) -> dict[str, Records]:
     """`train`, and as `test` the first of `test` and `validation` that is labelled; each file's count is checked."""
     found = {}
     for split in (one for one in ("train", "test", "validation") if one in builder.info.splits):
@@ -262,11 +272,11 @@ def encoded_splits(builder: tfds.core.DatasetBuilder, request: Request) -> dict[
             require_whole(path, expected, builder)
         ends = np.cumsum(info.shard_lengths, dtype=np.int64)
         records = np.arange(sum(info.shard_lengths), dtype=np.int64)
-        found[split] = Records(str(builder.data_dir), request.fields, paths, ends, records)
+        found[split] = Records(str(builder.data_dir), tuple(features), paths, ends, records)
     tested = [records for split, records in found.items() if split != "train" and len(records)]
-    labels = [field for field, kind in kinds(chosen(builder, request.fields)).items() if kind == "label"]
+    labels = [field for field, kind in kinds(features).items() if kind == "label"]
     for records in tested:
         first = records.read(0)
         if all(first[label] >= 0 for label in labels):
             return {"train": found["train"], "test": records}
-    raise DataError(f"dataset {request.name!r} has no labelled split test or validation")
+    raise DataError(f"dataset {name!r} has no labelled split test or validation")

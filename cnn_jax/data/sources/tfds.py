@@ -108,7 +108,7 @@ def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
     return os.path.isfile(os.path.join(builder.data_dir, "dataset_info.json"))
 
 
-def prepared(name: str, folder: str, download: bool) -> tfds.core.DatasetBuilder:
+def find_prepared(name: str, folder: str, download: bool) -> tfds.core.DatasetBuilder:
     """The builder of a dataset that is prepared in `folder`.
 
     Args:
@@ -125,14 +125,14 @@ def prepared(name: str, folder: str, download: bool) -> tfds.core.DatasetBuilder
     if builder.name in OWN:
         return prepare_offline(builder)
     if download:
-        return prepare(builder)
+        return download_and_prepare(builder)
     raise DataError(
         f"dataset {name!r} is not prepared: no dataset_info.json in {builder.data_dir}; add --download to this "
         f"command, or run: {command(name, folder)}"
     )
 
 
-def prepare(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetBuilder:
+def download_and_prepare(builder: tfds.core.DatasetBuilder) -> tfds.core.DatasetBuilder:
     """Downloads and prepares a dataset as array_record, with TFDS's progress bars; returns the builder.
 
     Raises:

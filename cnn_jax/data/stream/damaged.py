@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError, Dataset
 from cnn_jax.data.stream.encoded import Encoded
-from cnn_jax.data.stream.pictures import decoded, opened
+from cnn_jax.data.stream.pictures import decode_rgb, open_image
 
 
-def left_out(dataset: Dataset, progress: bool) -> Dataset:
+def leave_out(dataset: Dataset, progress: bool) -> Dataset:
     """The dataset without the images that cannot be decoded, which `damaged` names.
 
     What was found is kept under $XDG_CACHE_HOME/cnn_jax, by the dataset's fingerprint, so that trying all of them is
@@ -45,7 +45,7 @@ def unreadable(images: Encoded, split: str, progress: bool) -> list[int]:
 
     def fails(index: int) -> bool:
         try:
-            decoded(opened(images.read(index)["image"], ""), "")
+            decode_rgb(open_image(images.read(index)["image"], ""), "")
         except DataError:
             return True
         return False

@@ -16,7 +16,7 @@ import numpy as np
 from cnn_jax.data.batches import epoch_order
 from cnn_jax.data.dataset import ON_HOST, DataError
 from cnn_jax.data.stream.encoded import Encoded
-from cnn_jax.data.stream.pictures import Augmentation, for_training
+from cnn_jax.data.stream.pictures import Augmentation, augment_example
 from cnn_jax.data.stream.views import Middle, Views, show
 
 AHEAD = 4  # batches that threads decode before they are asked for
@@ -46,8 +46,10 @@ class TrainingExamples(NamedTuple):
         epoch, place = divmod(step * self.batch_size + slot, len(self.split))
         index = int(epoch_order(len(self.split), self.seed, epoch)[place])
         draw = np.random.default_rng([self.seed, epoch, index])
-        shown = for_training(self.split.read(index), self.split.kinds, self.split.name(index), self.augmentation, draw)
-        return without_host_fields(shown, self.split.kinds)
+        shown = augment_example(
+            self.split.read(index), self.split.kinds, self.split.name(index), self.augmentation, draw
+        )
+        return drop_host_fields(shown, self.split.kinds)
 
 
 class EvaluationExamples(NamedTuple):
@@ -66,10 +68,10 @@ class EvaluationExamples(NamedTuple):
         index = position // each * self.batch_size + self.share[0] * each + position % each
         real = index < len(self.split)
         shown = show(self.shown, self.split, index if real else 0)
-        return without_host_fields(shown, self.split.kinds) | {"mask": np.bool_(real)}
+        return drop_host_fields(shown, self.split.kinds) | {"mask": np.bool_(real)}
 
 
-def without_host_fields(example: dict[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
+def drop_host_fields(example: dict[str, Any], kinds: Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in example.items() if kinds.get(name) not in ON_HOST}
 
 
@@ -92,7 +94,7 @@ class Source(grain.sources.RandomAccessDataSource[Any]):
         return f"Source({type(self.examples).__name__})"
 
 
-def stacked(examples: Any) -> Batch | DataError:
+def stack_examples(examples: Any) -> Batch | DataError:
     """A batch of the examples, or the first of their problems."""
     problem = next((example for example in examples if isinstance(example, DataError)), None)
     return problem or {name: np.stack([example[name] for example in examples]) for name in examples[0]}
@@ -103,7 +105,7 @@ def batches(examples: TrainingExamples | EvaluationExamples, workers: int) -> It
     threads = min(16, 2 * (os.cpu_count() or 1))  # while one waits for the interpreter another decodes
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(AHEAD, threads))
     source = grain.MapDataset.source(Source(examples))
-    ahead = source.batch(examples.batch_size // examples.share[1], batch_fn=stacked).to_iter_dataset(options)
+    ahead = source.batch(examples.batch_size // examples.share[1], batch_fn=stack_examples).to_iter_dataset(options)
     if workers:
         each = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         ahead = ahead.mp_prefetch(each, worker_init_fn=end_with_parent)

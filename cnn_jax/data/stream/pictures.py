@@ -38,29 +38,29 @@ class Augmentation(NamedTuple):
     pca: float = 0.0
 
 
-def opened(data: bytes, name: str) -> Image.Image:
+def open_image(data: bytes, name: str) -> Image.Image:
     """The image, not decoded yet; raises DataError."""
     try:
         return Image.open(io.BytesIO(data))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise damaged(name, error) from error
+        raise decode_error(name, error) from error
 
 
-def damaged(name: str, error: Exception) -> DataError:
+def decode_error(name: str, error: Exception) -> DataError:
     reason = str(error).strip().partition("\n")[0].replace("<_io.BytesIO object", "<bytes")
     return DataError(f"{name} cannot be decoded ({reason}); replace it, or add --skip_damaged to leave such images out")
 
 
-def decoded(image: Image.Image, name: str) -> Image.Image:
+def decode_rgb(image: Image.Image, name: str) -> Image.Image:
     """The image as RGB; raises DataError."""
     try:
         image.load()
         return image if image.mode == "RGB" else image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise damaged(name, error) from error
+        raise decode_error(name, error) from error
 
 
-def for_training(
+def augment_example(
     example: Mapping[str, Any],
     kinds: Mapping[str, str],
     name: str,
@@ -82,13 +82,13 @@ def for_training(
     Raises:
       DataError: the image cannot be decoded.
     """
-    image, crop = opened(example["image"], name), augmentation.crop
+    image, crop = open_image(example["image"], name), augmentation.crop
     width, height = image.size
     box = random_box(width, height, augmentation, draw)
     placement = Placement(*box, crop, augmentation.flip and draw.random() < 0.5)
     shift = draw.normal(0.0, augmentation.pca, 3) if augmentation.pca else None
     image.draft("RGB", (math.ceil(width * crop / placement.width), math.ceil(height * crop / placement.height)))
-    image = decoded(image, name)
+    image = decode_rgb(image, name)
     shown = placement.image(image, image.size[0] / width, image.size[1] / height)
     placed = place(example, kinds, placement) | {"image": np.asarray(shown)}
     if shift is not None:

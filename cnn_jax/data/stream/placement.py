@@ -53,7 +53,7 @@ class Placement(NamedTuple):
         return moved * seen[:, None]
 
 
-def lies_in_image(kinds: Mapping[str, str]) -> bool:
+def needs_placement(kinds: Mapping[str, str]) -> bool:
     """Whether an example has more than its image to be placed."""
     return not {"label_map", "boxes"}.isdisjoint(kinds.values())
 

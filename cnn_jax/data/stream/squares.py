@@ -12,7 +12,7 @@ from cnn_jax.data.stream.encoded import Encoded
 from cnn_jax.data.stream.views import Middle, show
 
 
-def in_memory(dataset: Dataset, short_side: int, splits: Iterable[str], count: int | None = None) -> Dataset:
+def load_squares(dataset: Dataset, short_side: int, splits: Iterable[str], count: int | None = None) -> Dataset:
     """The dataset with the first `count` images of these splits, and no other, as squares of `short_side` pixels.
 
     An image is resized, and the middle of its long side kept. Raises DataError where one cannot be decoded.

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.data.stream.encoded import Encoded
-from cnn_jax.data.stream.pictures import decoded, opened
-from cnn_jax.data.stream.placement import Placement, lies_in_image, place
+from cnn_jax.data.stream.pictures import decode_rgb, open_image
+from cnn_jax.data.stream.placement import Placement, needs_placement, place
 
 
 class Middle(NamedTuple):
@@ -26,11 +26,13 @@ class Middle(NamedTuple):
     short_side: int
 
     def __call__(self, data: bytes, name: str) -> np.ndarray:
-        return np.asarray(middle(resized(decoded(opened(data, name), name), self.short_side), self.size))
+        return np.asarray(
+            middle(resize_short_side(decode_rgb(open_image(data, name), name), self.short_side), self.size)
+        )
 
     def placement(self, width: int, height: int) -> Placement:
         """Where it lies in an image of that size, for all else that lies there."""
-        wide, high = resized_size(width, height, self.short_side)
+        wide, high = short_side_size(width, height, self.short_side)
         left, top = (round((length - self.size) / 2) for length in (wide, high))
         across, down = width / wide, height / high
         return Placement(left * across, top * down, self.size * across, self.size * down, self.size)
@@ -55,9 +57,9 @@ class Views(NamedTuple):
         return len(self.short_sides) * {1: 1, 10: 10, 144: 36}[self.crops]
 
     def __call__(self, data: bytes, name: str) -> np.ndarray:
-        image, views = decoded(opened(data, name), name), []
+        image, views = decode_rgb(open_image(data, name), name), []
         for short_side in self.short_sides:
-            views += self.at_scale(resized(image, short_side))
+            views += self.at_scale(resize_short_side(image, short_side))
         return np.stack(views)
 
     def at_scale(self, image: Image.Image) -> list[np.ndarray]:
@@ -83,18 +85,18 @@ def show(view: Middle | Views, split: Encoded, index: int) -> dict[str, Any]:
     """
     example, name = split.read(index), split.name(index)
     image = view(example["image"], name)
-    if isinstance(view, Middle) and lies_in_image(split.kinds):
-        example = place(example, split.kinds, view.placement(*opened(example["image"], name).size))
+    if isinstance(view, Middle) and needs_placement(split.kinds):
+        example = place(example, split.kinds, view.placement(*open_image(example["image"], name).size))
     return example | {"image": image}
 
 
-def resized(image: Image.Image, short_side: int) -> Image.Image:
+def resize_short_side(image: Image.Image, short_side: int) -> Image.Image:
     """The image with its short side of so many pixels, and its long side in proportion, rounded down."""
-    size = resized_size(*image.size, short_side)
+    size = short_side_size(*image.size, short_side)
     return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
 
-def resized_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+def short_side_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     short, long = min(width, height), max(width, height)
     other = int(short_side * long / short)
     return (short_side, other) if width <= height else (other, short_side)
