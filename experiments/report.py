@@ -14,14 +14,13 @@ from experiments.flags import launcher
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("study", None, list(studies.STUDIES), "Which study; by default the one that the workdir holds.")
-flags.DEFINE_string("workdir", None, "The folder a sweep wrote; by default that of the study, under runs.")
+flags.DEFINE_string("workdir", "runs/depth_sweep", "The folder a sweep wrote; of --study alone its own under runs.")
 flags.DEFINE_string("overlay", None, "CSV of published curves to lay over Fig. 6.")
 
 
 def main() -> None:
-    if FLAGS.workdir is None and FLAGS.study is None:
-        raise ConfigError("give --workdir, the folder that a sweep wrote, or --study for its folder under runs")
-    workdir = launcher.expand_path(FLAGS.workdir or f"runs/{FLAGS.study}")
+    of_study = FLAGS.study and not FLAGS["workdir"].present
+    workdir = launcher.expand_path(f"runs/{FLAGS.study}" if of_study else FLAGS.workdir)
     study, there = FLAGS.study or studies.find(workdir), studies.read(workdir)
     if study != there is not None and study != "depth_diagnostics":  # its page is in a folder below a depth_sweep's
         raise ConfigError(f"--study={study}: {workdir} holds the study {there}; leave --study out")
