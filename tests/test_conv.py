@@ -183,7 +183,7 @@ def test_tiles_for_other_processors(lanes):
         f"native.FLAGS += ('-DCNN_JAX_LANES={lanes}',)\n"
         "from cnn_jax.layers.conv import conv, xla_conv\n"
         "rng = np.random.default_rng(0)\n"
-        "assert native.available()\n"
+        "assert native.is_available()\n"
         "for channels, features in ((3, 16), (16, 33), (8, 5)):\n"
         "    x = rng.standard_normal((5, 7, 7, channels), np.float32)\n"
         "    kernel = rng.standard_normal((3, 3, channels, features), np.float32)\n"
