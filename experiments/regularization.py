@@ -14,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from cnn_jax import runner, sweep
+from cnn_jax.config import ConfigError
 from cnn_jax.evaluation import networks
 from cnn_jax.models import get_constructor, model_fields
 from cnn_jax.studies import regularization
@@ -23,7 +24,6 @@ from experiments.flags import launcher, runs
 from experiments.flags import sweep as sweep_flags
 
 METHODS = ["none", "l1", "l2", "elastic_net", "l1_proximal", "dropout", "label_smoothing"]
-
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(sweep_flags)
 flags.DEFINE_string("model", "resnet20", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2.")
@@ -46,11 +46,16 @@ def report(workdir: Path) -> str:
 
 
 def main() -> int:
+    if any(assignment.startswith("task=") for assignment in FLAGS.set):
+        raise ConfigError("--set=task: what regularisation does is measured of classifiers; leave it out")
     cells = [regularizers.config_fields(*cell) for cell in regularizers.parse_methods(FLAGS.methods, FLAGS.strengths)]
     if "dropout" not in model_fields(get_constructor(FLAGS.model)):
         cells = [cell | {"model.dropout": cell["model.dropout"] or None} for cell in cells]
-    regularized = {tuple(regularizers.DISABLED): [tuple(cell.values()) for cell in cells]}
-    axes = regularized | {"data.flip": [False], "data.train_examples": runs.parse_integers("train_examples")}
+    axes: dict[str | tuple[str, ...], Any] = {
+        tuple(regularizers.DISABLED): [tuple(cell.values()) for cell in cells],
+        "data.flip": [False],
+    }
+    axes |= {"data.train_examples": runs.parse_integers("train_examples")}
     return sweep_flags.run("regularization", [FLAGS.model], axes, report)
 
 

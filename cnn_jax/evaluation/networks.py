@@ -87,7 +87,10 @@ def load_run(folder: Path, config: Config, dataset: Dataset) -> tuple[Network, i
 
     Raises:
       RecordError: there is no checkpoint that can be read.
+      ConfigError: it is no classifier.
     """
+    if config.task != "classification":
+        raise ConfigError(f"{folder} is a run of the task {config.task}: give one of classification")
     variables, about = stored.load(folder)
     names = dataset.class_names(config.classification.label)
     model = models.build(

@@ -75,8 +75,8 @@ class Task(NamedTuple):
 
     Attributes:
       init: `(key, batch) -> variables`; the batch may be abstract, the variables may be numpy. Not traced.
-      loss: `(variables, batch, key) -> (scalar, (model_state, sums))`, the scalar a mean over the batch; `sums`, over
-        the examples, are by the names below.
+      loss: `(variables, batch, key) -> (scalar, (model_state, sums))`, the scalar a mean over the batch's examples, so
+        that devices and parts of a batch are averaged; `sums`, over the examples, are by the names below.
       evaluate: `(variables, batch) -> sums` over the batch's real examples; an evaluation that asks for other sums
         (`train.evaluate`) may be given them by another function of this kind.
       sums: names of the sums, `count` among them, which the others are divided by: the metrics that are means.
