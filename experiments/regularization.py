@@ -9,7 +9,6 @@ Here: the figures and tables under experiments/results/regularization_*.
 """
 
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
@@ -34,7 +33,7 @@ FLAGS.set_default("workdir", "runs/regularization")
 FLAGS.set_default("validation", 237)
 
 
-def measure(folder: Path) -> dict[str, Any]:
+def measure(folder: Path) -> dict:
     config = networks.read_config(folder)
     dataset = runner.load_config_dataset(config, FLAGS.data_dir, FLAGS.download)
     return weights.measure(networks.load_run(folder, config, dataset)[0], dataset.splits["test"])
@@ -51,11 +50,8 @@ def main() -> int:
     cells = [regularizers.config_fields(*cell) for cell in regularizers.parse_methods(FLAGS.methods, FLAGS.strengths)]
     if "dropout" not in model_fields(get_constructor(FLAGS.model)):
         cells = [cell | {"model.dropout": cell["model.dropout"] or None} for cell in cells]
-    axes: dict[str | tuple[str, ...], Any] = {
-        tuple(regularizers.DISABLED): [tuple(cell.values()) for cell in cells],
-        "data.flip": [False],
-    }
-    axes |= {"data.train_examples": runs.parse_integers("train_examples")}
+    regularized = {tuple(regularizers.DISABLED): [tuple(cell.values()) for cell in cells]}
+    axes = regularized | {"data.flip": [False], "data.train_examples": runs.parse_integers("train_examples")}
     return sweep_flags.run("regularization", [FLAGS.model], axes, report)
 
 
