@@ -154,6 +154,10 @@ WRONG = {
         "gives each run one device, --parallel=pmap",
     ),
     "parallel seeds in workers": (["--seeds_in_parallel", "--workers=2"], "processes that share a CPU: leave one out"),
+    "odd batch by its flag": (["--devices=2", "--batch_size=33"], "batch_size=33 does not divide by 2 devices"),
+    "no rate": (["--learning_rate=0"], "optim.learning_rate=0.0: must be above 0"),
+    "steps and epochs": (["--steps=3", "--epochs=1"], "--steps and --epochs: leave one out"),
+    "unknown task": (["--set=task=classify"], "unknown task 'classify'; did you mean classification?"),
     "missing overlay": (["--overlay=nowhere.csv"], "cannot read overlay nowhere.csv"),
 }
 
@@ -172,6 +176,7 @@ def test_bad_input_is_one_line_before_any_training(name, digits_dir, tmp_path):
         ("padding", ["--model=squeezenet1_1"], "squeezenet1_1 has no model.padding_mode; "),
         ("normalization", ["--model=googlenet"], "googlenet has no model.normalization; "),
         ("activation", ["--activations="], "no value of model.activation is given"),
+        ("regularization", ["--set=task=denoising"], "is measured of classifiers; leave it out"),
         ("report", ["--study=pooling", "--overlay=a.csv"], "--overlay is for Fig. 6 of depth_sweep"),
     ],
 )

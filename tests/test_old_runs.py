@@ -63,8 +63,10 @@ def test_it_is_evaluated_verified_and_reported(workdir, digits_dir):
     assert str(workdir / NAME) in trained.stdout  # finished already: it is found, and not trained again
 
 
-def test_a_report_knows_its_study_from_the_folder(workdir, tmp_path):
+def test_a_report_knows_its_study_from_the_folder(workdir, digits_dir, tmp_path):
     assert json.loads((workdir / "study.json").read_text()) == {"study": "depth_sweep"}
+    flags = [f"--workdir={workdir}", f"--data_dir={digits_dir}", "--model=lenet5_full", "--seeds=0"]
+    assert "holds the study depth_sweep, not activation: give another --workdir" in read_refusal("activation", *flags)
     assert "holds the study depth_sweep; leave --study out" in read_refusal(
         "report", "--study=architectures", f"--workdir={workdir}"
     )

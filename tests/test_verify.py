@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from cnn_jax import verify
 from cnn_jax.models import build
+from cnn_jax.train.task import ERROR
 from tests import killed, started
 from tests.killed import STEPS
 
@@ -98,6 +99,8 @@ def test_the_manifest_says_what_ran_it(run, digits_dir):
     assert manifest["data_dir"] == str(digits_dir) and manifest["command"].startswith("./launch.sh train --data_dir=")
     assert (manifest["processes"], manifest["accumulate"], manifest["deterministic"]) == (1, 1, False)
     assert manifest["environment"]["JAX_NUM_CPU_DEVICES"] == "2"
+    assert manifest["classes"] == {"label": list(map(str, range(10)))}
+    assert manifest["headline"] == ERROR._asdict()
     assert manifest["git"] is None or len(manifest["git"]["commit"]) == 40
     session = manifest["sessions"][0]
     assert 0 < session["compile_seconds"] < session["seconds"] > session["first_step_seconds"] > 0
