@@ -16,9 +16,9 @@ SAID = """if True:
     from jax._src.xla_bridge import CUDA_VISIBLE_DEVICES
     from cnn_jax.train import processes
     processes.initialize()
-    told = processes.from_leader(lambda: "the leader's")
+    told = processes.run_on_leader(lambda: "the leader's")
     print(processes.index(), processes.count(), CUDA_VISIBLE_DEVICES.value, told)
-    processes.leave(0)
+    processes.shutdown(0)
 """
 
 
