@@ -203,7 +203,11 @@ def test_runs_of_two_datasets_are_not_compared():
 def test_claims_json_states_the_rule(tmp_path):
     claims.write(degradation.judge(cell("plain20", [0.1])), tmp_path / "claims.json")
     written = json.loads((tmp_path / "claims.json").read_text())
-    assert [verdict["claim"] for verdict in written] == [claim.text for claim in degradation.DEGRADATION]
+    assert [verdict["claim"] for verdict in written] == [
+        "the deepest plain net has higher training error than the shallowest",
+        "the deepest residual net has no higher training error than the shallowest",
+        "the deepest residual net beats its plain twin on test",
+    ]
     for verdict in written:
         assert "a margin of 0.5 percentage points" in verdict["rule"] and "Holm's method" in verdict["rule"]
         assert "5 % over the page's 0 testable claims" in verdict["rule"]
@@ -256,3 +260,22 @@ def test_fields_that_differ_are_told_but_for_the_studys_own():
 def test_a_group_without_runs_is_named():
     verdict = compare("norm", claims.Group("dropout net", []), values("none", [1.0] * 3), "higher")
     assert verdict["verdict"] == "UNDECIDED" and verdict["sentence"].startswith("The study has no dropout net.")
+
+
+def test_where_higher_is_better_the_claim_is_of_lower_and_the_sides_are_exchanged():
+    psnr = {"headline": {"metric": "psnr", "label": "PSNR", "unit": "dB", "higher_is_better": True, "margin": 0.1}}
+
+    def nets(name, numbers):
+        runs = cell(name, [0.1] * len(numbers))
+        return [
+            one._replace(manifest=psnr, result={"train_psnr": number, "test_psnr": number})
+            for one, number in zip(runs, numbers, strict=True)
+        ]
+
+    runs = nets("plain20", [30.0, 30.1, 30.2]) + nets("plain56", [25.0, 25.1, 25.2])
+    verdict = degradation.judge(runs)[0]
+    assert verdict["claim"] == "the deepest plain net has lower training PSNR than the shallowest"
+    assert (verdict["verdict"], verdict["metric"], verdict["margin"]) == ("PASS", "train_psnr", 0.1)
+    assert (verdict["a"]["depth"], verdict["b"]["depth"]) == (20, 56)
+    assert verdict["difference"] == pytest.approx(5)
+    assert "Training PSNR: plain-20 30.1 dB" in verdict["sentence"] and "%" not in verdict["sentence"].split(",")[0]

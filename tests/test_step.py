@@ -150,8 +150,8 @@ def blocks_scanned_or_not(digits, *assignments):
 
 
 def test_a_seed_is_the_same_network_scanned_or_not(digits):
-    tasks = [tasks.make(config, digits, None) for config in blocks_scanned_or_not(digits)]
-    plain, scanned = (task.init(jax.random.key(3), digits.splits["train"]) for task in tasks)
+    made = [tasks.make(config, digits, None) for config in blocks_scanned_or_not(digits)]
+    plain, scanned = (task.init(jax.random.key(3), digits.splits["train"]) for task in made)
     assert scanned["params"]["stage1_blocks"]["conv1"]["conv"]["kernel"].shape == (2, 3, 3, 4, 4)
     jax.tree.map(np.testing.assert_array_equal, scanned, stack_blocks(plain))
 
