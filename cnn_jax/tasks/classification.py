@@ -74,7 +74,7 @@ def _make(
         image = images(batch["image"])
         if "color" in batch:
             image = image + (batch["color"] / std)[:, None, None, :]
-        if not data.crop:
+        if not data.crop and (data.pad or data.flip):
             moved = random_crop_and_flip({"image": image}, {"image": "image"}, batch["key"], data.pad, data.flip)
             image = moved["image"]
         (logits, endpoints), model_state = model.apply(
