@@ -45,6 +45,9 @@ def make(config, dataset, axis_name):
         head = jnp.zeros((1, 1, config.model.width, 1), jnp.float32)
         return backbone | {"params": {"backbone": backbone["params"], "head": {"kernel": head}}}
 
+    def draw(keys):
+        return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
     def denoise(variables, image, noise, train):
         noisy = image + NOISE * noise
         inner = {name: value for name, value in variables.items() if name != "params"}
@@ -62,13 +65,12 @@ def make(config, dataset, axis_name):
         return mse, -10 * jnp.log10(mse), state
 
     def loss(variables, batch, key):
-        noise = jax.vmap(lambda key: jax.random.normal(key, shape))(batch["key"])
-        mse, psnr, state = errors(variables, batch, noise, True)
+        mse, psnr, state = errors(variables, batch, draw(batch["key"]), True)
         sums = {"loss": mse.sum() / NOISE**2, "psnr": psnr.sum(), "count": jnp.float32(len(mse))}
         return mse.mean() / NOISE**2, (state, sums)
 
     def tested(variables, batch):
-        noise = jnp.broadcast_to(jax.random.normal(jax.random.key(0), shape), batch["image"].shape)
+        noise = draw(jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), ink(batch)))  # the same every time
         return errors(variables, batch, noise, False)[:2]
 
     def evaluate(variables, batch):
@@ -76,9 +78,13 @@ def make(config, dataset, axis_name):
         return {"loss": mse / NOISE**2, "psnr": psnr, "count": batch["mask"].sum(dtype=jnp.float32)}
 
     def outputs(variables, batch):
-        return {"psnr": tested(variables, batch)[1], "label": batch["label"], "ink": batch["image"].sum(axis=(1, 2, 3))}
+        return {"psnr": tested(variables, batch)[1], "label": batch["label"], "ink": ink(batch)}
 
     return Task(init, loss, evaluate, SUMS, HEADLINE, "digits", outputs=outputs, score=score)
+
+
+def ink(batch):
+    return batch["image"].sum(axis=(1, 2, 3), dtype=jnp.int32)
 
 
 def score(outputs, annotations):

@@ -58,7 +58,7 @@ def test_it_is_evaluated_verified_and_reported(workdir, digits_dir):
     reported = run_page("report", f"--workdir={workdir}")
     assert reported.returncode == 0, reported.stderr
     assert "plain-8" in reported.stdout
-    trained = run_page("train", "--model=plain8", data, f"--workdir={workdir}", *FLAGS[4:])
+    trained = run_page("train", "--model=plain8", data, f"--workdir={workdir}", *FLAGS[3:])
     assert trained.returncode == 0, trained.stderr
     assert str(workdir / NAME) in trained.stdout  # finished already: it is found, and not trained again
 

@@ -119,7 +119,7 @@ def test_a_bottleneck_whose_branch_is_dead_is_its_shortcut(x, place, strides):
     """3 channels become 4 * 2: at half the size, option A's five zero channels are two before and three after."""
     layer = make_conv_norm(build("resnet50", stem="small"))
     block = Block(2, 2, "A", "each_side", layer, bottleneck=True, stride_in=place)
-    assert tuple(stride for _, _, stride in block.layers()) == strides
+    assert tuple(stride for _, _, stride in block.conv_arguments()) == strides
     variables = block.init(jax.random.key(0), x, train=False)
     variables["params"]["conv3"]["bn"]["scale"] = np.zeros(8, np.float32)
     expected = np.pad(np.maximum(x, 0)[:, ::2, ::2], [(0, 0)] * 3 + [(2, 3)])

@@ -16,6 +16,7 @@ from cnn_jax.train.record import Run, read_runs
 from cnn_jax.train.task import Headline
 
 SETTINGS = ("stem", "image_size", "width")
+SIZES = {"macs": "multiply-accumulates an image", "parameters": "parameters"}
 NOTE = "Mean ± sample standard deviation over seeds; multiply-accumulates are of one image, seconds of one run."
 CAPTION = (
     "Left, final test {title} against multiply-accumulates, mean over seeds, bars of one sample standard deviation, "
@@ -74,7 +75,7 @@ def summary(runs: Sequence[Run], headline: Headline) -> list[dict[str, Any]]:
         line |= {"parameters": number(own[0]["parameters"]), "macs": number(own[0]["macs"])}
         line["seconds"] = sum(number(one["seconds"]) for one in own) / len(own)
         rows.append(line | {name: tables.spread([number(one[name]) for one in own]) for name in numbers(headline)[2:4]})
-    return sorted(rows, key=lambda line: line["macs"])
+    return sorted(rows, key=lambda line: line[size_of(rows)])
 
 
 def format_rows(rows: Sequence[dict[str, Any]], headline: Headline) -> list[list[str]]:
@@ -82,7 +83,7 @@ def format_rows(rows: Sequence[dict[str, Any]], headline: Headline) -> list[list
     return [
         [
             *(line["model"], str(line["stem"]), str(line["width"] or "–"), str(line["seeds"])),
-            *(f"{line['parameters']:,.0f}", f"{line['macs'] / 1e6:,.2f} M"),
+            *(f"{line['parameters']:,.0f}", f"{line['macs'] / 1e6:,.2f} M" if math.isfinite(line["macs"]) else "–"),
             *(tables.format_mean(line[headline.name(split)], headline) for split in SPLITS),
             f"{line['seconds']:.0f}",
         ]
@@ -113,17 +114,23 @@ def figure(runs: Sequence[Run], rows: Sequence[dict[str, Any]], headline: Headli
 
 def plot_cost(axes: Axes, rows: Sequence[dict[str, Any]], colours: dict[str, str], headline: Headline) -> None:
     largest = max((line["parameters"] for line in rows), default=1)
+    size = size_of(rows)
     for index, line in enumerate(rows):
         test = line[headline.name("test")]
         if test["mean"] is None:
             continue
         colour = colours[line["model"]]
-        axes.errorbar(line["macs"], test["mean"], test["sd"], color=colour, elinewidth=0.8)
-        axes.scatter(line["macs"], test["mean"], 12 + 500 * line["parameters"] / largest, color=colour, alpha=0.5)
+        axes.errorbar(line[size], test["mean"], test["sd"], color=colour, elinewidth=0.8)
+        axes.scatter(line[size], test["mean"], 12 + 500 * line["parameters"] / largest, color=colour, alpha=0.5)
         beside: dict[str, Any] = {"xytext": (4, 6 - 14 * (index % 2)), "textcoords": "offset points", "color": colour}
-        axes.annotate(line["model"], (line["macs"], test["mean"]), **beside)
-    axes.set(xscale="log", xlabel="multiply-accumulates an image", title="area: parameters")
+        axes.annotate(line["model"], (line[size], test["mean"]), **beside)
+    axes.set(xscale="log", xlabel=SIZES[size], title="area: parameters")
     axes.set_ylabel(f"test {headline.title}")
+
+
+def size_of(rows: Sequence[dict[str, Any]]) -> str:
+    """What the networks are ordered by: multiply-accumulates, or parameters where a task does not count them."""
+    return "macs" if all(math.isfinite(line["macs"]) for line in rows) else "parameters"
 
 
 def plot_curve(axes: Axes, runs: Sequence[Run], metric: str, style: dict[str, Any]) -> None:

@@ -79,7 +79,9 @@ def read_headline(folder: Path) -> Headline:
 
 def parse_headline(manifest: dict[str, Any]) -> Headline:
     """That of the run's task; older versions knew classification alone, and did not write it."""
-    return Headline(**manifest["headline"]) if "headline" in manifest else ERROR
+    if "headline" not in manifest:
+        return ERROR
+    return Headline(**{name: value for name, value in manifest["headline"].items() if name in Headline._fields})
 
 
 def read_runs(workdir: str | os.PathLike) -> list[Run]:

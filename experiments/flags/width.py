@@ -17,5 +17,5 @@ def choose_width(model: str) -> int | None:
         raise ConfigError("--width and --width_multiplier: leave one out")
     if FLAGS.width is not None or FLAGS.width_multiplier is None:
         return FLAGS.width
-    own = getattr(build(model), "choose_width", None)
+    own = getattr(build(model), "width", None)
     return own and max(1, round(FLAGS.width_multiplier * own))
