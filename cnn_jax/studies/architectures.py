@@ -1,5 +1,6 @@
 """Networks beside each other, trained under one budget: error, size, cost and time."""
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
