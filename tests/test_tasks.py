@@ -77,7 +77,7 @@ def test_a_sweep_of_it_in_two_workers_is_reported_in_its_own_words(digits_dir, t
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "test PSNR" in done.stdout and "training dB" in done.stdout and "%" not in done.stdout
-    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert len(rows) == 4 and {"train_psnr", "test_psnr", "best_test_psnr"} <= rows[0].keys()
     page = (tmp_path / "report.html").read_text()
     assert "test dB" in page and "highest test PSNR of all evaluations" in page and "test %" not in page
