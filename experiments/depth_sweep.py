@@ -11,9 +11,9 @@ from functools import partial
 
 from absl import flags
 
+from cnn_jax import studies
 from cnn_jax.config import ConfigError, suggest
 from cnn_jax.report.curves import read_overlay
-from cnn_jax.studies import degradation
 from experiments.flags import launcher, runs, sweep
 
 KINDS = {"plain": "plain", "residual": "resnet"}
@@ -33,7 +33,7 @@ def main() -> int:
     names = [f"{KINDS[kind]}{depth}" for kind in FLAGS.kinds for depth in runs.parse_integers("depths")]
     if FLAGS.overlay:
         read_overlay(FLAGS.overlay)  # a file that cannot be drawn is told now, not after hours of training
-    return sweep.run("depth_sweep", names, {}, partial(degradation.write, overlay=FLAGS.overlay))
+    return sweep.run("depth_sweep", names, {}, partial(studies.write, "depth_sweep", overlay=FLAGS.overlay))
 
 
 if __name__ == "__main__":

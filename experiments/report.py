@@ -27,7 +27,7 @@ def main() -> None:
     if FLAGS.overlay and study != "depth_sweep":
         raise ConfigError(f"--overlay is for Fig. 6 of depth_sweep; {study} has none")
     overlay = {"overlay": FLAGS.overlay} if FLAGS.overlay else {}
-    print(studies.STUDIES[study](workdir, **overlay))
+    print(studies.write(study, workdir, **overlay))
 
 
 if __name__ == "__main__":

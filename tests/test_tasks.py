@@ -11,6 +11,7 @@ import pytest
 
 from cnn_jax import presets, tasks
 from cnn_jax.config import ConfigError, override
+from cnn_jax.runner import view
 from cnn_jax.train import devices, evaluate, feed, loop, record
 from cnn_jax.train.task import Headline
 from tests import denoising, killed
@@ -131,3 +132,13 @@ def test_an_unknown_task_is_told(problem):
 )
 def test_a_headline_is_told_in_its_unit(headline, value, text):
     assert headline.format(value) == text
+
+
+def test_the_view_of_many_runs_and_the_bar_speak_its_words(capsys, problem, tmp_path):
+    config, dataset = problem
+    layout = devices.make_layout("jit", 1)
+    loop.fit(tasks.make(config, dataset, None), config, dataset, tmp_path / "run", loop.Options(layout))
+    assert "psnr=1" in (bar := capsys.readouterr().err) and " dB" in bar and "digits/s=" in bar
+    progress = {"step": 3, "steps": 40, "phase": "training", "headline": "PSNR 14.12 dB"}
+    run = view.Run("process 7", progress, 0.0, updated=True)
+    assert view.describe(run) == "training    3/40 8%  PSNR 14.12 dB  process 7"

@@ -3,28 +3,34 @@
 A sweep writes into its workdir which study it is, and the study's page is rebuilt from the folder alone.
 """
 
+import importlib
 import re
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cnn_jax.report.cells import compare
-from cnn_jax.studies import architectures, degradation, depth, factors, regularization
-from cnn_jax.studies.regularization.methods import DISABLED
 from cnn_jax.train import record
 from cnn_jax.train.record import RecordError, Run
 
 FILE = "study.json"
 
-STUDIES: dict[str, Callable[..., str]] = {
-    "depth_sweep": degradation.write,
-    "architectures": architectures.write,
-    "depth_diagnostics": depth.write,
-    "regularization": regularization.write,
-    **{name: partial(factors.write, factor=factor) for name, factor in factors.FACTORS.items()},
+STUDIES = {
+    "depth_sweep": "degradation",
+    "architectures": "architectures",
+    "depth_diagnostics": "depth",
+    "regularization": "regularization",
+    **dict.fromkeys(("normalization", "pooling", "activation", "padding"), "factors"),
 }
-"""By name, what rebuilds the page of a workdir and returns its tables and verdicts as text."""
+"""By name, the module here that has what rebuilds the page of a workdir."""
+
+
+def write(name: str, workdir: Path, **options: Any) -> str:
+    """Rebuilds the page of the workdir as that study's; returns its tables and verdicts as text. Raises RecordError."""
+    module = importlib.import_module(f"cnn_jax.studies.{STUDIES[name]}")  # now: what draws takes a second to import
+    if STUDIES[name] == "factors":
+        options["factor"] = module.FACTORS[name]
+    return module.write(workdir, **options)
 
 
 def begin(workdir: Path, name: str) -> None:
@@ -48,8 +54,11 @@ def find(workdir: Path) -> str:
 
 def recognize(runs: Sequence[Run]) -> str:
     """The study that runs of an older version are of, by what varies among them."""
+    from cnn_jax.studies.factors import FACTORS
+    from cnn_jax.studies.regularization.methods import DISABLED
+
     varying = set(compare(runs)[1])
-    for name, factor in factors.FACTORS.items():
+    for name, factor in FACTORS.items():
         if factor.field in varying:
             return name
     if varying & {*DISABLED, "data.train_examples"}:

@@ -50,7 +50,7 @@ def run(study: str, models: Sequence[str], axes: sweep.Axes, report: Callable[[P
     processes.run_on_leader(lambda: studies.begin(workdir, study))
     outcomes = sweep.run(configs, workdir, make_settings())
     if FLAGS.cell is None and processes.is_leader():
-        print((report or studies.STUDIES[study])(workdir))
+        print(report(workdir) if report else studies.write(study, workdir))
     return int(any(outcome.error for outcome in outcomes))
 
 

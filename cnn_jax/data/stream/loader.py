@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import grain
 import numpy as np
 
 from cnn_jax.data.batches import epoch_order
@@ -75,7 +74,7 @@ def drop_host_fields(example: dict[str, Any], kinds: Mapping[str, str]) -> dict[
     return {name: value for name, value in example.items() if kinds.get(name) not in ON_HOST}
 
 
-class Source(grain.sources.RandomAccessDataSource[Any]):
+class Source:
     """Examples as grain asks for them: a problem is an example too, so that it travels from any process."""
 
     def __init__(self, examples: TrainingExamples | EvaluationExamples):
@@ -103,6 +102,8 @@ def stack_examples(examples: Any) -> Batch | DataError:
 def batches(examples: TrainingExamples | EvaluationExamples, workers: int) -> Iterator[Batch]:
     """Raises DataError where an image is damaged or a worker process is gone."""
     threads = min(16, 2 * (os.cpu_count() or 1))  # while one waits for the interpreter another decodes
+    import grain  # takes seconds, of which most runs need none
+
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(AHEAD, threads))
     source = grain.MapDataset.source(Source(examples))
     ahead = source.batch(examples.batch_size // examples.share[1], batch_fn=stack_examples).to_iter_dataset(options)
