@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "weights": {"config", "layers", "models"},
     "data": set(),
     "train": {"config", "data"},
-    "report": {"train"},
+    "report": {"data", "train"},
     "features": {"config", "data", "report"},
     "initial": {"config", "models", "train", "weights"},
     "ledger": {"config", "layers", "models"},

@@ -1,7 +1,8 @@
 """A run folder of version 0.1.0, before there were tasks, is today's: it resumes, evaluates, verifies and reports.
 
 It was stopped at step 21 of 40; beside it stands what the same version wrote where it was left alone. The command is in
-its manifest, run with the environment of these tests.
+its manifest, run with the environment of these tests. Bits are those of one kind of processor, so that losses are
+compared to a thousandth.
 """
 
 import json

@@ -4,7 +4,7 @@ import colorsys
 import io
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from cnn_jax.data.dataset import VOID, Dataset, Field
 from cnn_jax.report.plots import GREY, STYLE
 from cnn_jax.train.record import write_atomically
 
 SHOWN = 20  # class names, of however many
 LETTERS = 72  # of a caption, in a line
-VOID = 255
 
 
-def summarize(dataset: Any) -> str:
-    """Splits with their sizes; a line for each field of a `data.Dataset`: its kind, its shape, its classes."""
+def summarize(dataset: Dataset) -> str:
+    """Splits with their sizes; a line for each field of it: its kind, its shape, its classes."""
     sizes = ", ".join(f"{split} {dataset.count(split):,}" for split in dataset.splits)
     lines = [f"{dataset.name}: {sizes}; fingerprint {dataset.fingerprint}"]
     first = next(iter(dataset.splits.values()))
@@ -40,7 +40,7 @@ def summarize(dataset: Any) -> str:
     return "\n".join(lines)
 
 
-def abbreviate(names: Any) -> str:
+def abbreviate(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
@@ -49,12 +49,12 @@ def colour(number: int) -> tuple[float, float, float]:
     return colorsys.hsv_to_rgb(number * 0.618034 % 1, 0.75, 0.95)
 
 
-def draw(examples: Mapping[str, np.ndarray], fields: Mapping[str, Any], title: str, columns: int = 4) -> Figure:
+def draw(examples: Mapping[str, np.ndarray], fields: Mapping[str, Field], title: str, columns: int = 4) -> Figure:
     """Each example with its labels above, its boxes and their classes in it, its label map beside, its captions below.
 
     Args:
-      examples: field name -> (N, ...), see `data.Field`.
-      fields: what each of them is, by `kind` and `names`.
+      examples: field name -> (N, ...), see `Field`.
+      fields: what each of them is.
       title: of the sheet.
       columns: of examples.
     """
@@ -84,7 +84,7 @@ def draw(examples: Mapping[str, np.ndarray], fields: Mapping[str, Any], title: s
     return page
 
 
-def show_image(axes: Axes, example: Mapping[str, Any], fields: Mapping[str, Any], names: Mapping[str, str]) -> None:
+def show_image(axes: Axes, example: Mapping[str, Any], fields: Mapping[str, Field], names: Mapping[str, str]) -> None:
     image = example[names["image"]]
     axes.axis("off")
     axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255)
