@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from cnn_jax.config import Config, flatten
 from experiments.__main__ import pages
 from tests import started
 from tests.started import ROOT, read_refusal
@@ -38,7 +40,18 @@ def test_help_shows_the_pages_flags(page):
     text = done.stdout
     own = {"ledger": "--csv: ", "evaluate": "--crops: ", "doctor": "--data_dir: ", "verify": "--run: "}
     assert own.get(page, "--workdir: ") in text and "(default: " in text
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_fields_of_the_config_are_listed():
+    done = started.run_page("train", "--set=help")
+    assert (done.returncode, done.stderr) == (0, "")
+    paragraphs = re.findall(r"^([\w.]+)  \((.*); default (.*)\)\n    [A-Za-z|]", done.stdout, re.MULTILINE)
+    assert [path for path, *_ in paragraphs] == list(flatten(Config()))  # each with its text below it
+    found = {path: (kind, default) for path, kind, default in paragraphs}
+    assert found["dtype"] == ("float32 | bfloat16", "float32")
+    assert found["optim.boundaries"] == ("numbers, comma-separated", "0.5,0.75")
+    assert found["model.bn_group"] == ("int | str", "the network's own")
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +148,13 @@ WRONG = {
     "missing data set": (["--dataset=cifar10"], "--dataset=cifar10 --data_dir="),
     "unknown preset": (["--preset=resnet_cifar"], "unknown preset 'resnet_cifar'; did you mean resnet_cifar10"),
     "unknown field": (["--set=optim.learning_rates=1"], "did you mean optim.learning_rate"),
+    "abbreviated field": (["--set=optim.lr=1"], "did you mean optim.learning_rate?"),
+    "unlike any field": (["--set=qqq=1"], "--set=help lists them"),
+    "abbreviated flag": (["--lr=1"], "unknown flag --lr; did you mean --learning_rate?"),
+    "field as flag": (["--momentum=1"], "unknown flag --momentum; did you mean --set=optim.momentum=...?"),
+    "unlike any flag": (["--qqq"], "--help lists the page's, --set=help the fields of the config"),
+    "no flag": (["more"], "more is not a flag: write --name=value"),
+    "wrong number": (["--steps=some"], "flag --steps=some: invalid literal for int()"),
     "wrong value": (["--set=steps=some"], "steps=some: not a int"),
     "wrong depth": (["--depths=8,21"], "depth 21 is not 6n+2; the nearest are 20 and 26"),
     "no depth": (["--depths="], "--depths is empty"),
