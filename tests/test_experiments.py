@@ -11,8 +11,10 @@ import time
 
 import pytest
 
+from cnn_jax import presets
 from cnn_jax.config import Config, flatten
 from experiments.__main__ import pages
+from experiments.flags import runs
 from tests import started
 from tests.started import ROOT, read_refusal
 
@@ -104,7 +106,21 @@ def test_train_prints_what_decays_and_the_errors(digits_dir, tmp_path):
     done = launch("train", *flags, *TINY)
     assert done.returncode == 0, done.stderr
     assert "bn/scale" in done.stdout and "none" in done.stdout
-    assert "test error" in done.stdout
+    assert done.stdout.startswith("recipe of plain8 on digits: resnet_digits\n")
+    (folder,) = tmp_path.glob("plain8-*")
+    before = (folder / "manifest.json").read_bytes()
+    again = started.run_page("train", f"--config={folder}", f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
+    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]  # its config again is the same run, finished
+    assert "test error" in again.stdout and (folder / "manifest.json").read_bytes() == before
+
+
+def test_batch_norm_groups_follow_a_smaller_batch():
+    cell = presets.get("resnet_cifar10")
+    groups = {"32": "32", "16": "16", "96": "48", "128": "64", "8": "8"}
+    for batch, group in groups.items():
+        assert runs.fit_batch_norm(cell, [f"batch_size={batch}"]) == [f"batch_size={batch}", f"model.bn_group={group}"]
+    for given in (["batch_size=67"], ["batch_size=32", "model.bn_group=16"], ["steps=4"], ["batch_size=many"]):
+        assert runs.fit_batch_norm(cell, given) == given
 
 
 def test_a_failing_run_is_told_and_the_exit_status_is_1(digits_dir, tmp_path):
@@ -161,6 +177,7 @@ WRONG = {
     "depth in words": (["--depths=eight"], "--depths=eight: give whole numbers"),
     "unknown kind": (["--kinds=plane"], "unknown kind 'plane'; did you mean plain"),
     "odd batch": (["--devices=2", "--set=batch_size=33"], "batch_size=33 does not divide by 2 devices"),
+    "no config": (["--config=nowhere"], "--config=nowhere: there is no config; give a run folder or its config.json"),
     "odd group": (["--set=model.bn_group=48"], "batch_size=128 is not a multiple of model.bn_group=48"),
     "too much validation": (["--validation=1437"], "leaves nothing to train on"),
     "workdir in the way": (["--workdir=pyproject.toml"], "cannot write in pyproject.toml"),

@@ -29,7 +29,7 @@ def launch(main: Callable[[], int | None]) -> None:
     """Runs a page: its flags parsed, what a user can mend told in one line on stderr with exit status 1."""
 
     def run(_: Sequence[str]) -> int | None:
-        if "set" in FLAGS and "help" in FLAGS["set"].value:
+        if "set" in FLAGS and "help" in FLAGS.set:
             print(describe_fields())
             return 0
         if not FLAGS["verbosity"].present:
