@@ -8,7 +8,7 @@ from cnn_jax.config import Classification, Config, ConfigError, Data, Model
 from cnn_jax.models import build, complete
 from cnn_jax.models.inception import adaptive_mean_pool
 from cnn_jax.models.macs import count_macs
-from cnn_jax.train.optimizer import learning_rate
+from cnn_jax.train.schedule import learning_rate
 
 NETWORKS = ("googlenet", "googlenet_tv")
 HEADS = {"aux1", "aux2"}

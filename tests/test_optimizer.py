@@ -7,7 +7,7 @@ from cnn_jax import presets
 from cnn_jax.config import Optim, Penalty
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models import build
-from cnn_jax.train import optimizer, penalties
+from cnn_jax.train import optimizer, penalties, schedule, table
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +26,15 @@ WARM = [(0, 0.01), (399, 0.01), (400, 0.1), *PAPER[1:]]
 @pytest.mark.parametrize(("depth", "expected"), [(56, PAPER), (110, WARM)])
 def test_schedule_of_the_paper(depth, expected):
     config = presets.add_warmup(presets.get("resnet_cifar10"), depth)
-    traced = jax.jit(optimizer.schedule(config.optim, config.steps))
+    traced = jax.jit(schedule.schedule(config.optim, config.steps))
     for step, rate in expected:
-        assert optimizer.learning_rate(config.optim, config.steps, step) == rate
+        assert schedule.learning_rate(config.optim, config.steps, step) == rate
         assert traced(step) == np.float32(rate)
 
 
 def test_a_short_run_keeps_the_proportions():
     config = presets.add_warmup(presets.get("resnet_cifar10"), 110)
-    rates = [optimizer.learning_rate(config.optim, 800, step) for step in (0, 4, 5, 399, 400, 599, 600, 799)]
+    rates = [schedule.learning_rate(config.optim, 800, step) for step in (0, 4, 5, 399, 400, 599, 600, 799)]
     assert rates == [0.01, 0.01, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
 
 
@@ -45,13 +45,13 @@ def test_what_decays(params, decayed, expected):
 
 
 def test_the_table_shows_what_decays(params):
-    lines = penalties.format_table(params, Optim(), Penalty(l1=1e-5, l2=2e-4, half=True, max_norm=3)).splitlines()
+    lines = table.format_table(params, Optim(), Penalty(l1=1e-5, l2=2e-4, half=True, max_norm=3)).splitlines()
     assert [line.split() for line in lines[1:]] == [
-        ["bn/bias", "7", "240", "none", "none", "none"],
-        ["bn/scale", "7", "240", "none", "none", "none"],
-        ["conv/kernel", "7", "73,872", "0.0001", "1e-05", "|w|", "+", "0.0001", "w^2", "3"],
-        ["fc/bias", "1", "10", "none", "none", "none"],
-        ["fc/kernel", "1", "640", "0.0001", "1e-05", "|w|", "+", "0.0001", "w^2", "3"],
+        ["bn/bias", "7", "240", "1", "none", "none", "none"],
+        ["bn/scale", "7", "240", "1", "none", "none", "none"],
+        ["conv/kernel", "7", "73,872", "1", "0.0001", "1e-05", "|w|", "+", "0.0001", "w^2", "3"],
+        ["fc/bias", "1", "10", "1", "none", "none", "none"],
+        ["fc/kernel", "1", "640", "1", "0.0001", "1e-05", "|w|", "+", "0.0001", "w^2", "3"],
     ]
 
 
