@@ -59,7 +59,7 @@ def find_part(model: nn.Module, image_shape: tuple[int, int, int], endpoint: str
     for equation in reversed(traced.eqns):
         if not needed.isdisjoint(equation.outvars):
             needed.update(_variables(equation.invars))
-            scopes.add(tuple(str(equation.source_info.name_stack).split("/")[1:]))
+            scopes.add(tuple(str(equation.source_info.name_stack).split("/")[1:]))  # of the modules, the network's own
     leaves, structure = jax.tree.flatten(variables["params"])
     params = structure.unflatten(variable in needed for variable in traced.invars[: len(leaves)])
     owners = {path[:-1] for path, depended in traverse_util.flatten_dict(params).items() if depended}

@@ -9,6 +9,7 @@ import numpy as np
 
 from cnn_jax.config import Optim
 
+MOST_AVERAGED = 1_000  # variables in a uniform average
 Weight = Callable[[jax.Array], jax.Array]
 
 
@@ -17,21 +18,24 @@ def average_weight(optim: Optim, steps: int) -> Weight | None:
 
     Of the n-th variables since `average_from`:
 
-    polyak       1 / n: all count the same (Polyak & Juditsky 1992), as in torch's AveragedModel.
+    polyak       1 / n: all count the same (Polyak & Juditsky 1992), as in torch's AveragedModel. Of many steps, every
+                 k-th is averaged, a thousand in all: float32 has no digits for what one of many more would add.
     exponential  (1 - d) / (1 - d^n), d being average_decay: without bias, as optax.ema(d), where the first variables
-                 are not worth more than their share; torch's get_ema_multi_avg_fn gives them all of d^n.
+                 are not worth more than their share; torch's get_ema_multi_avg_fn gives them all of d^(n-1).
 
-    It is 1 until the average begins. In float32 a uniform average over more than some 10^5 steps would hardly move.
+    It is 1 until the average begins.
     """
     if optim.average == "none":
         return None
     start, log_decay = round(optim.average_from * steps), np.log(optim.average_decay)
+    every = 1 if optim.average == "exponential" else max(1, -(-(steps - start) // MOST_AVERAGED))
 
     def weight(step: jax.Array) -> jax.Array:
-        count = jnp.maximum(step + 1 - start, 1).astype(jnp.float32)
-        if optim.average == "polyak":
-            return 1 / count
-        return np.expm1(log_decay) / jnp.expm1(count * log_decay)
+        since = step + 1 - start
+        count = jnp.maximum(since // every, 1).astype(jnp.float32)
+        if optim.average == "exponential":
+            return np.expm1(log_decay) / jnp.expm1(count * log_decay)
+        return jnp.where((since > every) & (since % every != 0), 0, 1 / count)
 
     return weight
 
