@@ -4,6 +4,7 @@ Its parameters are `first` and `last`, its endpoint `first`; a running mean stan
 """
 
 import functools
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -11,22 +12,50 @@ import numpy as np
 import optax
 
 from cnn_jax.config import Config, override
+from cnn_jax.train import devices, loop
+from cnn_jax.train.signals import Stopped
 from cnn_jax.train.task import Headline, Task
 
 SUMS = ("loss", "error", "count")
 STEPS = 12
 SETTINGS = {
-    "adamw": ("optim.optimizer=adamw", "optim.eps=1e-4", "optim.warmup=0.2", "optim.warmup_form=linear"),
+    "adamw, exponential average": (
+        *("optim.optimizer=adamw", "optim.eps=1e-4", "optim.warmup=0.2", "optim.warmup_form=linear"),
+        *("optim.average=exponential", "optim.average_decay=0.8"),
+    ),
     "lbfgs": ("optim.optimizer=lbfgs", "optim.memory=4", "batch_size=256"),
-    "exponential": ("optim.average=exponential", "optim.average_decay=0.8", "optim.schedule=onecycle"),
-    "polyak": ("optim.average=polyak", "optim.average_from=0.25", "optim.clip_norm=0.5", "optim.schedule=constant"),
-    "frozen": ("optim.frozen=first", "optim.rates=last/kernel:2", "optim.average=polyak"),
+    "frozen, rates, clipped, uniform average": (
+        *("optim.frozen=first", "optim.rates=last/kernel:2", "optim.clip_norm=0.5", "optim.schedule=onecycle"),
+        *("optim.average=polyak", "optim.average_from=0.25"),
+    ),
 }
 """What a run is tried with, by name."""
 
 
 def config(name):
     return override(Config(), ["batch_size=32", f"steps={STEPS}", "evaluations=2", *SETTINGS[name]])
+
+
+class AfterHalf(list):
+    """A signal that is there once it was asked for so often."""
+
+    asked = 0
+
+    def __bool__(self):
+        self.asked += 1
+        return self.asked >= 5
+
+
+def run(name, folder, dataset, layout):
+    """Two runs on the layout, `whole`, and `half`, which is stopped on its way and goes on."""
+    one = config(name)
+    with devices.default_device(layout):
+        for kind, signals in (("half", AfterHalf([signal.SIGTERM])), ("half", []), ("whole", [])):
+            options = loop.Options(layout, progress=False, signals=signals)
+            try:
+                loop.fit(make(one), one, dataset, folder / kind, options)
+            except Stopped:
+                assert signals
 
 
 def make(config):

@@ -7,7 +7,9 @@ import optax
 import pytest
 
 from cnn_jax.config import Optim
+from cnn_jax.train import devices, record, variables
 from cnn_jax.train.average import average_weight, update_average
+from tests import linear
 
 TRAJECTORY = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float32)
 
@@ -51,4 +53,20 @@ def test_the_mean_of_many_steps_keeps_its_digits():
         return update_average(average, new, weight(index)), None
 
     average, _ = jax.lax.scan(step, jnp.float32(0), (jnp.arange(len(values)), jnp.asarray(values)))
-    assert float(average) == pytest.approx(values.astype(np.float64).mean(), abs=2e-5)
+    assert float(average) == pytest.approx(values.astype(np.float64).mean(), abs=5e-5)
+
+
+def test_a_run_is_evaluated_and_handed_on_averaged(digits, tmp_path):
+    """Recomputed by numpy from what whoever continues or evaluates the run is given."""
+    linear.run("adamw, exponential average", tmp_path, digits, devices.make_layout("jit", 1))
+    given, about = variables.load(tmp_path / "whole")
+    first, last = given["params"]["first"], given["params"]["last"]
+    hidden = np.tanh(digits.splits["test"]["image"].reshape(-1, 64) / 255 @ first["kernel"] + first["bias"])
+    logits = (hidden - given["batch_stats"]["mean"]) @ last["kernel"] + last["bias"]
+    picked = logits[np.arange(360), digits.splits["test"]["label"]]
+    result = record.read_run(tmp_path / "whole").result
+    assert result["test_loss"] == pytest.approx((np.log(np.exp(logits).sum(axis=1)) - picked).mean(), rel=1e-5)
+    state = variables.read_tree(tmp_path / "whole" / "checkpoints" / str(about["step"]) / "state")
+    jax.tree.map(np.testing.assert_array_equal, given, state["average"])
+    assert not np.allclose(given["params"]["first"]["kernel"], state["params"]["first"]["kernel"], rtol=1e-2)
+    assert not np.array_equal(given["batch_stats"]["mean"], state["model_state"]["batch_stats"]["mean"])

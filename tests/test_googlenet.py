@@ -143,6 +143,7 @@ def test_the_recipes_follow_the_papers_schedules():
     for step in (0, 319_999, 320_000, 3_200_000, 9_999_999):
         expected = 0.01 * 0.96 ** (step // 320_000)
         np.testing.assert_allclose(learning_rate(config.optim, config.steps, step), expected, rtol=1e-9)
+    assert (config.optim.average, config.optim.average_from) == ("polyak", config.optim.boundaries[-1])
 
 
 def test_the_recipe_of_imagenets_residual_networks():
