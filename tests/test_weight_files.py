@@ -209,6 +209,15 @@ def test_torchscript_is_a_program(tmp_path, name):
     assert "TorchScript, a program" in read_error(tmp_path / name)
 
 
+def test_the_state_dict_of_a_checkpoint_is_found():
+    state = {"conv1.weight": np.zeros(1)}
+    assert files.find_states(state, np.ndarray) == {"": state}
+    whole = {"model": state, "optimizer": {"state": {}, "lr": 0.1}, "epoch": 3, "scheduler": {}}
+    assert files.find_states(whole, np.ndarray) == {"model": state}
+    assert list(files.find_states(whole | {"model_ema": state}, np.ndarray)) == ["model", "model_ema"]
+    assert files.find_states([1], np.ndarray) == {}
+
+
 def test_other_files_are_refused_by_what_can_be_read(tmp_path):
     (tmp_path / "w.h5").write_bytes(b"\x89HDF")
     assert "give one of .safetensors, .npz, .msgpack, .pth" in read_error(tmp_path / "w.h5")

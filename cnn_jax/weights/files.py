@@ -50,7 +50,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         an index of parts of one, .safetensors.index.json, the parts beside it;
         .npz, arrays by name;
         .msgpack, Flax's nested dict of arrays, of `flax.serialization`;
-        .pth, .pt, .th, .tar or .bin, PyTorch's, where PyTorch is installed: `state_dict` where the file has one;
+        .pth, .pt, .th, .tar or .bin, PyTorch's, where PyTorch is installed: a state dict, or the one in it;
         a folder that holds one of these alone, or an Orbax checkpoint of a nested dict of arrays.
 
     Raises WeightsError, which names the way out.
@@ -161,7 +161,7 @@ def flatten(tree: Any, path: Path) -> dict[str, np.ndarray]:
 
 
 def read_pytorch(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict, or of the one called `state_dict` in a checkpoint; nothing else is unpickled."""
+    """The tensors of a state dict, or of the one in a checkpoint; nothing else is unpickled."""
     save = "safetensors.torch.save_file({}, new_file)"
     if is_torchscript(path):
         state = save.format("torch.jit.load(file).state_dict()")
@@ -180,14 +180,29 @@ def read_pytorch(path: Path) -> dict[str, np.ndarray]:
             f"{path}: PyTorch cannot read it as weights alone; nothing in it was run. If it is a whole pickled model, "
             f"where its code is: {save.format('model.state_dict()')}"
         ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
-        raise WeightsError(f"{path}: holds no state dict, a tensor a name")
-    return {
-        name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
-        for name, tensor in content.items()
-    }
+    states = find_states(content, torch.Tensor)
+    if "state_dict" not in states and len(states) != 1:
+        found = f"several, {', '.join(states)}: keep one in the file" if states else "none, a tensor a name"
+        raise WeightsError(f"{path}: one state dict is read of a file, and this holds {found}")
+    state = states.get("state_dict") or next(iter(states.values()))
+    try:
+        return {
+            name: (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).detach().numpy()
+            for name, tensor in state.items()
+        }
+    except (TypeError, RuntimeError) as error:  # of 8 bits, quantised or sparse
+        raise WeightsError(f"{path}: {first_line(error)}; give a file of 16 or 32-bit floats") from error
+
+
+def find_states(content: Any, kind: type) -> dict[str, dict[str, Any]]:
+    """The dicts of such tensors alone: the content itself, or those in it by name, `state_dict` or `model` mostly."""
+
+    def is_state(value: Any) -> bool:
+        return isinstance(value, dict) and bool(value) and all(isinstance(tensor, kind) for tensor in value.values())
+
+    if is_state(content):
+        return {"": content}
+    return {name: value for name, value in content.items() if is_state(value)} if isinstance(content, dict) else {}
 
 
 def is_torchscript(path: Path) -> bool:
