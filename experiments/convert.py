@@ -23,7 +23,7 @@ from experiments.flags import weights as weights_flags
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(weights_flags)
 flags.adopt_module_key_flags(data_flags)
-flags.DEFINE_string("back", None, "A converted checkpoint or a run folder to write as --weights.")
+flags.DEFINE_string("back", None, "A converted checkpoint or a run folder to write as --weights, safetensors.")
 flags.DEFINE_string("workdir", "runs/converted", "The checkpoint's folder, a new one.")
 
 

@@ -12,6 +12,7 @@ from flax import serialization, traverse_util
 from safetensors.numpy import load_file, save_file
 
 from cnn_jax import weights
+from cnn_jax.evaluation import networks
 from cnn_jax.weights import WeightsError, files
 from tests.test_weights import assert_equal, drawn
 
@@ -120,6 +121,7 @@ def parts(tensors, tmp_path):
 
 
 def test_parts_are_one_file(variables, parts):
+    assert_equal(networks.load(parts, *NET).variables, variables)
     assert_equal(read(parts), variables)
     assert_equal(read(parts / "model.safetensors.index.json"), variables)
 
