@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from cnn_jax import presets, sweep, tasks, weights
+from cnn_jax import initial, presets, sweep, tasks, weights
 from cnn_jax.config import ConfigError, Model, override, replace_field
 from cnn_jax.data import Dataset, Field, class_numbers
+from cnn_jax.evaluation import networks
 from cnn_jax.runner import Settings, run_one
 from cnn_jax.train import devices, loop
 from cnn_jax.train import variables as stored
@@ -78,6 +79,22 @@ def test_a_standardisation_that_was_given_in_part_is_kept(base, resolved, digits
     for given, mean, std in (("data.std=0.3", (), (0.3,)), ("data.mean=0.1", (0.1,), ())):
         data = begun(base, digits, tmp_path / "converted", given).data
         assert (data.mean, data.std) == (mean, std)
+
+
+def test_a_recipes_standardisation_gives_way_and_the_command_lines_does_not(resolved, digits, trained, tmp_path):
+    """On streamed images a recipe always has one; a run of the mean image has its colour for them."""
+    about = {"model": vars(resolved.model), "preprocess": {"mean": [0.4], "std": [0.2]}}
+    stored.save(tmp_path / "converted", variables_of(resolved, digits), about)
+    recipe = presets.get("resnet_imagenet", "imagenet2012", "resnet8")
+    recipe = replace_field(recipe, "init_from", str(tmp_path / "converted"))
+    assert recipe.data.mean == (0.485, 0.456, 0.406)
+    config = initial.adopt_standardization(recipe)
+    assert (config.data.mean, config.data.std) == ((0.4,), (0.2,))
+    config = override(config, ["data.std=0.3"])
+    assert (config.data.mean, config.data.std) == ((0.4,), (0.3,))
+    config = initial.adopt_standardization(replace_field(recipe, "init_from", str(trained)))
+    colour = digits.splits["train"]["image"].mean() / 255
+    assert config.data.mean == (pytest.approx(colour, abs=1e-6),) and config.data.std == ()
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [("paper", "tiny"), ("tiny", "tiny")])
@@ -153,9 +170,8 @@ def test_a_damaged_checkpoint_of_a_run_is_passed_over(base, trained, digits, tmp
 def test_akamasters_weights_are_trained_on_and_resumed(real_data, tmp_path):
     """Stopped after a step and continued, the run has the bytes of one that was not."""
     path = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
-    variables, preprocess = weights.load(path, "resnet20", "akamaster")
-    about = {"model": {"name": "resnet20", **weights.options("resnet20", "akamaster")}}
-    stored.save(tmp_path / "start", variables, about | {"preprocess": preprocess._asdict()})
+    network = weights.load(path, "resnet20", "akamaster")
+    networks.save(tmp_path / "start", "resnet20", network, {"source": "akamaster"})
     generator = np.random.default_rng(0)
     arrays = {"image": generator.integers(0, 256, (8, 32, 32, 3), np.uint8), "label": np.arange(8, dtype=np.int32)}
     fields = {"image": Field("image"), "label": Field("label", class_numbers(10))}
@@ -168,7 +184,7 @@ def test_akamasters_weights_are_trained_on_and_resumed(real_data, tmp_path):
     config = sweep.resolve(config, layout, dataset)
     assert config.model.zero_channels == "each_side" and config.data.std == (0.229, 0.224, 0.225)
     task = tasks.make(config, dataset, None)
-    assert_equal(task.init(jax.random.key(0), arrays), variables)
+    assert_equal(task.init(jax.random.key(0), arrays), network.variables)
     options = loop.Options(layout, checkpoint_seconds=0, progress=False)
     whole = loop.fit(task, config, dataset, tmp_path / "whole", options)
     shutil.copytree(tmp_path / "whole", tmp_path / "again")

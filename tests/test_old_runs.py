@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cnn_jax.evaluation import networks
 from cnn_jax.train import record
 from tests.started import read_refusal, run_page
 
@@ -42,6 +43,7 @@ def test_it_resumes_under_its_old_name_and_ends_as_it_would_have(workdir):
     for ours, theirs in zip(run.metrics, whole, strict=True):
         for name in ("train_loss", "validation_loss", "test_loss"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3)
+    assert networks.load(workdir / NAME).class_names == tuple("0123456789")  # by what it keeps since it went on
     result = json.loads((GOLDEN / "whole_result.json").read_text())
     assert list(run.result) == list(result)
     assert run.result["parameters"] == result["parameters"]

@@ -183,13 +183,16 @@ def test_streamed_images_are_tested_as_those_in_memory(insects, tmp_path, crops,
     )
     config, layout = tasks.complete(config, insects), devices.make_layout("pmap", 2)
     task = tasks.make(config, insects, layout.axis_name)
-    loop.fit(task, config, insects, tmp_path, loop.Options(layout, progress=False))
-    network, _ = networks.load_run(tmp_path, config, insects)
+    result = loop.fit(task, config, insects, tmp_path, loop.Options(layout, progress=False))
+    network, test = networks.load(tmp_path), insects.splits["test"]
+    predicted = network.predict([test.name(index) for index in range(len(test))], batch_size=4)
+    likelihoods = predicted[np.arange(len(test)), test.labels]
+    assert result["test_loss"] == pytest.approx(-np.log(likelihoods).mean(), rel=1e-4)
     protocol = evaluation.choose_protocol(network, crops)
     streamed = evaluation.evaluate(network, insects.first("test", 5), protocol, layout, workers=workers)
     each = []
     for index in range(5):
-        encoded, label = (insects.splits["test"].read(index)[field] for field in ("image", "label"))
+        encoded, label = (test.read(index)[field] for field in ("image", "label"))
         pixels = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
         logarithms = evaluation.log_probabilities(network, network.variables, jnp.asarray(pixels[None]), protocol)
         each.append(-float(logarithms[0, label]))

@@ -28,8 +28,8 @@ from cnn_jax.data.crops import (
     scales_144,
     ten_crop,
 )
-from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.norm import combine_statistics
+from cnn_jax.network import Network
 from cnn_jax.tasks.classification import SUMS, loss_and_error
 from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact

@@ -17,7 +17,7 @@ from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.frozen import evaluating, find_part
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
-from cnn_jax.tasks.images import input_shape, preprocessing
+from cnn_jax.tasks.images import describe_network, input_shape, preprocessing
 from cnn_jax.train.task import Headline, Task
 
 SUMS = ("loss", "error", "count")
@@ -112,6 +112,7 @@ def _make(
         unit="images",
         facts=lambda: {"macs": count_macs(model, shape)},
         frozen=(lambda _: part.params) if part else None,
+        network=lambda: describe_network(images, dataset, objective.label),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cnn_jax import config, plan, presets, sweep
+from cnn_jax import config, initial, plan, presets, sweep
 from cnn_jax.config import Config, ConfigError, Model
 from cnn_jax.data import Dataset
 from cnn_jax.models import build, cifar_depth
@@ -55,7 +55,9 @@ def make_configs_and_datasets(
     for model in models:
         flagged = {"data.validation": FLAGS.validation, "model.width": width.choose_width(model), "init_from": start}
         given = {path: value for path, value in flagged.items() if value is not None}
-        for cell in sweep.grid(config.replace_fields(choose_recipe(model), given), axes):
+        base = config.replace_fields(choose_recipe(model), given)
+        base = initial.adopt_standardization(base) if start else base
+        for cell in sweep.grid(base, axes):
             found.append(config.override(cell, fit_batch_norm(cell, assignments)))
     layout = settings.make_settings().layout
     for cell in found:
