@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "initial": {"config", "models", "train", "weights"},
     "ledger": {"config", "layers", "models"},
     "tasks": BASE | {"initial"},
-    "evaluation": BASE | {"tasks", "weights"},
+    "evaluation": BASE | {"report", "tasks", "weights"},
     "doctor": {"data", "layers", "train"},
     "verify": {"config", "data", "train", "tasks"},
     "runner": {"config", "data", "train", "tasks"},

@@ -25,6 +25,11 @@ flags.DEFINE_string("source", None, f"Whose --weights, for names and preprocessi
 flags.DEFINE_string("dataset", None, "Data set: digits, or a TFDS name such as cifar10 or mnist; a run's is its own.")
 
 
+def name() -> str:
+    """What the files made of the network are called by: the run's folder, or the model and whose weights they are."""
+    return f"{FLAGS.model}_{FLAGS.source}" if FLAGS.run is None else launcher.expand_path(FLAGS.run).resolve().name
+
+
 def load_network() -> Network:
     """The network of --weights; raises ConfigError or WeightsError."""
     if FLAGS.run is not None or None in (FLAGS.weights, FLAGS.model, FLAGS.source):
