@@ -81,7 +81,7 @@ def test_the_classes_of_imagenet_have_names(real_data):
     assert {one: names[ids.index(one)].partition(",")[0] for one in known} == known
     assert weights.class_names("squeezenet1_1", "torchvision", 3) == ("0", "1", "2")
     path = real_data / "weights" / "squeezenet1_1.safetensors"
-    assert networks.load_weights(path, "squeezenet1_1", "torchvision").class_names == names
+    assert networks.load(path, "squeezenet1_1", "torchvision").class_names == names
 
 
 def test_a_run_has_the_class_names_of_its_data(run, digits):

@@ -18,7 +18,6 @@ from cnn_jax.data import stream
 from cnn_jax.data.augment import take
 from cnn_jax.data.batches import epoch_order
 from cnn_jax.evaluation.answers import Answers, likeliest
-from cnn_jax.evaluation.networks import Network
 from cnn_jax.evaluation.protocol import (
     Protocol,
     check_protocol,
@@ -29,6 +28,7 @@ from cnn_jax.evaluation.protocol import (
     streamed_views,
 )
 from cnn_jax.layers.norm import combine_statistics
+from cnn_jax.network import Network
 from cnn_jax.tasks.classification import SUMS, loss_and_error
 from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact

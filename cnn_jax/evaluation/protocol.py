@@ -18,7 +18,7 @@ from cnn_jax.data.crops import (
     scales_144,
     ten_crop,
 )
-from cnn_jax.evaluation.networks import Network
+from cnn_jax.network import Network
 
 CROPS = (1, 10, 144)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cnn_jax import config, plan, presets, sweep
+from cnn_jax import config, initial, plan, presets, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset
 from cnn_jax.models import build, cifar_depth
@@ -52,6 +52,7 @@ def make_configs_and_datasets(
         start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
         flagged = {"data.validation": FLAGS.validation, "model.width": width.choose_width(model), "init_from": start}
         base = config.replace_fields(base, {path: value for path, value in flagged.items() if value is not None})
+        base = initial.adopt_standardization(base) if start else base
         found += [config.override(cell, assignments) for cell in sweep.grid(base, axes)]
     layout = settings.make_settings().layout
     for cell in found:
