@@ -4,18 +4,16 @@
     ./launch.sh evaluate --run=runs/train/NAME --data_dir=DIR --split=train
     ./launch.sh evaluate --model=squeezenet1_1 --weights=FILE --source=torchvision --image=cat.jpg --crops=10
 
+Writes the accuracy of each class, which is taken for which, and the surest mistakes into the workdir.
 Published, CIFAR-10 test error: akamaster's resnet20 8.27 %, resnet32 7.37 %; a-martyn's plain20 9.69 %.
 Here: 8.27, 7.37 and 9.69 % on all 10,000 images, half a minute each on two cores.
 """
-
-from functools import partial
 
 from absl import flags
 
 from cnn_jax import evaluation
 from cnn_jax.config import ConfigError
-from cnn_jax.data import picture
-from cnn_jax.evaluation import printing, writing
+from cnn_jax.evaluation import predict, printing, writing
 from cnn_jax.train import devices, processes
 from cnn_jax.train.record import require_writable
 from experiments.flags import launcher, trained
@@ -34,13 +32,10 @@ flags.DEFINE_string("image", None, "In place of a data set: print the five likel
 
 def main() -> None:
     layout = devices.make_layout(FLAGS.parallel, FLAGS.devices)
+    options = layout, FLAGS.batch_size, FLAGS.progress, FLAGS.decode_workers
     if FLAGS.image is not None:
-        network = trained.load_network()
-        image = picture.read(launcher.expand_path(FLAGS.image), network.channels)
-        protocol = protocol_flags.make_protocol(network._replace(scales=network.scales or (network.model.image_size,)))
-        answers = evaluation.answer(network, {"image": image[None]}, protocol, layout)
-        likeliest = list(zip(answers.classes[0].tolist(), answers.probabilities[0].tolist(), strict=True))
-        printing.print_classes(likeliest, network.class_names, FLAGS.image)
+        network, file = trained.load_network(), str(launcher.expand_path(FLAGS.image))
+        printing.print_likeliest(predict.predict(network, [file], protocol_flags.make_protocol(network), *options))
         return
     network, dataset, about = trained.network_and_data(streamed=True)
     if FLAGS.split not in dataset.splits:
@@ -53,10 +48,9 @@ def main() -> None:
             raise ConfigError("--recompute_batch_norm wants the training split in memory, and this one is streamed")
         train = dataset.splits["train"]["image"]
         network = evaluation.recompute_batch_norm(network, train, layout, FLAGS.batch_size, FLAGS.progress)
-    looks = layout, FLAGS.batch_size, FLAGS.progress, FLAGS.decode_workers
-    answers, title = evaluation.answer(network, examples, protocol, *looks), f"{about['model']} on {dataset.name}"
-    write = partial(writing.write, workdir, answers, network.class_names, examples, f"{title}, {FLAGS.split}")
-    print(processes.run_on_leader(write), end="\n\n")
+    answers = evaluation.answer(network, examples, protocol, *options)
+    names, title = network.class_names, f"{about.get('model') or trained.name()} on {dataset.name}, {FLAGS.split}"
+    print(processes.run_on_leader(lambda: writing.write(workdir, answers, names, examples, title)), end="\n\n")
     about |= {"dataset": dataset.name, "split": FLAGS.split, "recomputed_batch_norm": FLAGS.recompute_batch_norm}
     printing.print_errors(about | {"parameters": network.parameters}, protocol, FLAGS.split, answers.means)
 

@@ -17,7 +17,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.data import stream
 from cnn_jax.data.augment import take
 from cnn_jax.data.batches import epoch_order
-from cnn_jax.evaluation.answers import Answers, likeliest
+from cnn_jax.evaluation.answers import NONE, Answers, likeliest
 from cnn_jax.evaluation.protocol import (
     Protocol,
     check_protocol,
@@ -42,11 +42,12 @@ TOP_5_FROM = 10
 def log_probabilities(network: Network, variables: Any, image: jax.Array, protocol: Protocol) -> jax.Array:
     """Logarithms (B, K) of the class probabilities of uint8 images (B, H, W, C), averaged over what is shown of each.
 
-    Streamed images are what is shown of them already: (B, V, h, w, C). Within one view the scores of a network that
-    slides are averaged before the softmax (Simonyan & Zisserman 2015).
+    Of streamed images these may be what is shown of them already: (B, V, h, w, C). Within one view the scores of a
+    network that slides are averaged before the softmax (Simonyan & Zisserman 2015).
     """
     if image.ndim == 5:
-        all_views = [network.preprocess(image.reshape(-1, *image.shape[2:])).reshape(image.shape)]
+        seen = network.preprocess(image.reshape(-1, *image.shape[2:]))
+        all_views = [seen.reshape(*image.shape[:2], *seen.shape[1:])]
     else:
         all_views = make_views(network.preprocess(image), protocol)
     log_softmaxes = []
@@ -134,8 +135,8 @@ def answer(
         check_protocol(protocol, *shape[:2], network.model.image_size)
         count, resident, views_per_image = len(examples["image"]), dict(examples), count_views(protocol, shape)
     else:
-        shown = streamed_views(network, protocol)
-        count, resident, views_per_image = len(examples), {}, shown.views
+        shown, views_per_image = streamed_views(network, protocol)
+        count, resident = len(examples), {}
     batch_size = devices_ * min(max(1, batch_size // views_per_image // devices_), -(-count // devices_))
     evaluate_step = make_evaluate_step(count_examples, layout.axis_name, make_outputs(network, protocol))
     step = devices.parallelize(layout, evaluate_step, "rrrs", donate=(0,))
@@ -149,9 +150,11 @@ def answer(
     jax.block_until_ready(compiled)
     begun = time.perf_counter()
     batches = itertools.chain([first], batches)
-    _, each = exact.evaluate(layout, step, variables, arrays, batches, ["count"], progress)
+    total = -(-count // batch_size)
+    _, each = exact.evaluate(layout, step, variables, arrays, batches, ["count"], progress, total)
     speed = count / (time.perf_counter() - begun)
-    return Answers(each.pop("classes"), each.pop("probabilities"), each.pop("label", None), each, speed)
+    labels = each.pop("label", np.full(count, NONE, np.int32))
+    return Answers(each.pop("classes"), each.pop("probabilities"), labels, each, speed)
 
 
 def count_examples(variables: Any, batch: Any) -> dict[str, jax.Array]:

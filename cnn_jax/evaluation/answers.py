@@ -9,7 +9,7 @@ import numpy as np
 
 LIKELIEST = 5
 NONE = -1
-"""In place of a class: the network's numbers were not finite."""
+"""In place of a class: the network's numbers were not finite, or nobody knows."""
 
 
 class Answers(NamedTuple):
@@ -18,15 +18,15 @@ class Answers(NamedTuple):
     Attributes:
       classes: int32 (N, k); -1 where the network's numbers were not finite.
       probabilities: float32 (N, k); NaN there.
-      labels: int32 (N,), the true classes; None where they are not known.
-      measures: `loss` in nats, `error` and from ten classes on `top5_error`, 0 or 1, float32 (N,) each; empty where no
-        labels are known.
+      labels: int32 (N,), the true classes; -1 where they are not known.
+      measures: `loss` in nats, `error` and from ten classes on `top5_error`, 0 or 1, float32 (N,) each; none where
+        no labels are known.
       images_per_second: compiling left out.
     """
 
     classes: np.ndarray
     probabilities: np.ndarray
-    labels: np.ndarray | None
+    labels: np.ndarray
     measures: Mapping[str, np.ndarray]
     images_per_second: float
 

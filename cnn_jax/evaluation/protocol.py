@@ -109,10 +109,20 @@ def count_views(protocol: Protocol, shape: tuple[int, ...]) -> int:
     return sum(one.shape[1] for one in jax.eval_shape(lambda image: make_views(image, protocol), image))
 
 
-def streamed_views(network: Network, protocol: Protocol) -> stream.Views:
-    """The protocol for images that are streamed and have any size. Raises ConfigError where they do not allow it."""
-    if protocol.dense or protocol.size is None or not protocol.scales or protocol.interpolation != LIKE_PIL:
-        raise ConfigError("--dense: streamed images have many shapes, each a program to compile: give --crops instead")
-    for short_side in protocol.scales:
+def streamed_views(network: Network, protocol: Protocol) -> tuple[stream.Views | stream.Fitted, int]:
+    """What is shown of streamed images, which have any size, and how many times the network runs for one.
+
+    Where the network saw images of one size, they are made as large, and shown as those. Where nothing says how they
+    are resized, a crop is as large as the image allows. Raises ConfigError where they do not allow the protocol.
+    """
+    if network.image_size is not None:
+        shape = input_shape(network, (*network.image_size, network.channels))
+        check_protocol(protocol, *shape[:2], network.model.image_size)
+        return stream.Fitted(*network.image_size, network.channels), count_views(protocol, shape)
+    if protocol.dense or protocol.size is None or protocol.interpolation != LIKE_PIL:
+        raise ConfigError("--dense: images of any size have many shapes, each a program to compile: give --crops")
+    short_sides = protocol.scales or (protocol.size,)
+    for short_side in short_sides:
         check_protocol(protocol._replace(scales=()), short_side, short_side, network.model.image_size)
-    return stream.Views(protocol.crops, protocol.size, protocol.scales)
+    views = stream.Views(protocol.crops, protocol.size, short_sides)
+    return views, views.views

@@ -24,7 +24,6 @@ SIDE = 160
 
 def class_rows(confused: np.ndarray, answers: Answers, names: Sequence[str]) -> list[dict[str, Any]]:
     """A row of classes.csv a class: what `accuracies` says of it, and what is said most often of it that is wrong."""
-    assert answers.labels is not None
     rows = []
     wrong = confused - np.diag(np.diag(confused))
     for number, one in enumerate(accuracies(answers.labels, answers.said, len(names))):
@@ -56,7 +55,6 @@ def write(
     from cnn_jax.report import examples as sheets
     from cnn_jax.report.plots import save
 
-    assert answers.labels is not None
     confused = confusion(answers.labels, answers.said, len(names))
     rows = class_rows(confused, answers, names)
     tables.write_csv(rows, list(rows[0]), folder / "classes.csv")
@@ -97,7 +95,6 @@ def caption(answers: Answers, index: int, names: Sequence[str]) -> tuple[str, st
     """What stands above an image of the sheet and below: its class, and what was said with which probability."""
     from cnn_jax.report.confusion import shorten
 
-    assert answers.labels is not None
     chance = 100 * answers.probabilities[index, 0]
     return shorten(names[answers.labels[index]]), f"said {shorten(names[answers.said[index]])}, {chance:.1f} %"
 

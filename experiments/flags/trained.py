@@ -6,7 +6,7 @@ from absl import flags
 
 from cnn_jax import data
 from cnn_jax.config import ConfigError
-from cnn_jax.data import Dataset
+from cnn_jax.data import Dataset, class_numbers
 from cnn_jax.data.stream import squares
 from cnn_jax.evaluation import networks
 from cnn_jax.network import Network
@@ -23,16 +23,19 @@ flags.DEFINE_string("dataset", None, "Data set: digits, or a TFDS name such as c
 
 
 def name() -> str:
-    """What the files made of the network are called by: the run's folder, or the model and whose weights they are."""
-    return f"{FLAGS.model}_{FLAGS.source}" if FLAGS.run is None else launcher.expand_path(FLAGS.run).resolve().name
+    """What is made of the network is called by: the model and whose weights they are, or the folder that it is in."""
+    if FLAGS.model and FLAGS.source:
+        return f"{FLAGS.model}_{FLAGS.source}"
+    return launcher.expand_path(FLAGS.run or FLAGS.weights).resolve().name
 
 
 def load_network() -> Network:
-    """The network of --weights, a file or a converted checkpoint; raises whatever a user can mend."""
-    if FLAGS.run is not None or FLAGS.weights is None:
-        raise ConfigError("give a network: --weights, --model and --source, or on a data set --run alone")
-    file = launcher.expand_path(FLAGS.weights)
-    return networks.load(file, FLAGS.model, FLAGS.source, ignore_surplus=FLAGS.ignore_surplus)
+    """The network of --run, or of --weights, a file or a converted checkpoint; raises whatever a user can mend."""
+    if (FLAGS.run is None) == (FLAGS.weights is None):
+        raise ConfigError("give a network: --run alone, or --weights, with --model and --source")
+    path = launcher.expand_path(FLAGS.run or FLAGS.weights)
+    surplus, read = FLAGS.ignore_surplus, data_flags.read_dataset
+    return networks.load(path, FLAGS.model, FLAGS.source, ignore_surplus=surplus, read_dataset=read)
 
 
 def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str, Any]]:
@@ -44,13 +47,18 @@ def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str
         network = load_network()
         if FLAGS.dataset is None:
             raise ConfigError("give --dataset, such as cifar10, or --image=FILE")
-        dataset = data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
-        networks.require_fit(network, dataset)
-        return (
-            network,
-            dataset,
-            {name: FLAGS[name].value for name in ("model", "weights", "source") if FLAGS[name].value},
+        dataset = data.load(
+            FLAGS.dataset,
+            FLAGS.data_dir,
+            download=FLAGS.download,
+            streamed=None if streamed else False,
+            skip_damaged=FLAGS.skip_damaged,
         )
+        networks.require_fit(network, dataset)
+        if network.class_names == class_numbers(dataset.num_classes):  # whoever trained it did not tell their names
+            network = network._replace(class_names=dataset.class_names())
+        about = {name: FLAGS[name].value for name in ("model", "weights", "source") if FLAGS[name].value}
+        return network, dataset, about
     for name in ("weights", "model", "source", "dataset"):
         if FLAGS.flag_values_dict()[name] is not None:
             raise ConfigError(f"--{name}: a run has its own; leave it out beside --run")
