@@ -35,6 +35,11 @@ def name() -> str:
     return f"{FLAGS.model}_{FLAGS.source}" if FLAGS.model and FLAGS.source else network_path().resolve().name
 
 
+def label() -> str:
+    """The field of the data set whose classes the network tells apart."""
+    return networks.read_config(network_path()).classification.label if FLAGS.run else "label"
+
+
 def load_network() -> Network:
     """The network of --run, or of --weights, a file or a converted checkpoint; raises whatever a user can mend."""
     surplus, read = FLAGS.ignore_surplus, data_flags.read_dataset
