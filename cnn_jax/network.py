@@ -14,6 +14,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.data import inputs
 from cnn_jax.data import preprocess as preprocessing
 from cnn_jax.data.crops import LIKE_PIL, Interpolation
+from cnn_jax.data.stream.views import fit
 
 LOGITS = "logits"
 
@@ -108,9 +109,9 @@ class Network(NamedTuple):
             raise ConfigError("one view of each image is looked at, resized as PIL does: evaluate tests under others")
         pixels = inputs.read_pixels(image, self.channels)
         if self.scales and self.size:
-            return inputs.fit(pixels, (self.size, self.size), self.scales[0])
+            return fit(pixels, (self.size, self.size), self.scales[0])
         side: int = self.size or self.model.image_size
-        return inputs.fit(pixels, self.image_size or (side, side))
+        return fit(pixels, self.image_size or (side, side))
 
 
 @partial(jax.jit, static_argnames=("model", "endpoint"))

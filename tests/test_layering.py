@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "initial": {"config", "models", "train", "weights"},
     "ledger": {"config", "layers", "models"},
     "tasks": BASE | {"initial", "network"},
-    "evaluation": BASE | {"network", "tasks", "weights"},
+    "evaluation": BASE | {"network", "report", "tasks", "weights"},
     "doctor": {"data", "layers", "train"},
     "verify": {"config", "data", "train", "tasks"},
     "runner": {"config", "data", "train", "tasks"},

@@ -9,7 +9,6 @@ from PIL import Image
 
 from cnn_jax.data import picture
 from cnn_jax.data.dataset import DataError
-from cnn_jax.data.stream.views import middle, resize_short_side
 
 
 def as_sequence(images: Any) -> Sequence[Any] | np.ndarray:
@@ -64,30 +63,3 @@ def require_channels(array: np.ndarray, channels: int) -> np.ndarray:
             "or files, which are converted"
         )
     return array
-
-
-def fit(pixels: np.ndarray, size: tuple[int, int], short_side: int | None = None) -> np.ndarray:
-    """The middle of an image as uint8 (*size, C): it is resized, as PIL does, and cut.
-
-    Args:
-      pixels: uint8 (H, W, C), C 1 or 3.
-      size: height and width of what is cut from the middle.
-      short_side: pixels that the short side is resized to first; None is as many as just cover `size`, and an image
-        that has that size is left as it is.
-    """
-    if short_side is None and pixels.shape[:2] == size:
-        return pixels
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-    if short_side is not None or size[0] == size[1]:
-        image = middle(resize_short_side(image, short_side or size[0]), size[0])
-    else:
-        image = cover(image, *size)
-    return np.asarray(image).reshape(*size, pixels.shape[-1])
-
-
-def cover(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The middle of an image resized so that it just covers `height` x `width`."""
-    scale = max(height / image.height, width / image.width)
-    wide, high = max(width, int(scale * image.width)), max(height, int(scale * image.height))
-    left, top = round((wide - width) / 2), round((high - height) / 2)
-    return image.resize((wide, high), Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))

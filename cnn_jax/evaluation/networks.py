@@ -133,8 +133,8 @@ def require_fit(network: Network, dataset: Dataset) -> None:
 
 
 def require_channels(network: Network, dataset: Dataset) -> None:
-    """Raises ConfigError where the images have other channels than the network sees."""
-    if network.channels != dataset.image_shape[2]:
+    """Raises ConfigError where the images have other channels than the network sees; streamed ones are converted."""
+    if not dataset.streamed and network.channels != dataset.image_shape[2]:
         raise ConfigError(
             f"the network sees {network.channels} channels and images of {dataset.name} have {dataset.image_shape[2]}"
         )

@@ -1,12 +1,13 @@
 """Flags of a trained network, other people's or our own, and of the images it is to see."""
 
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from cnn_jax import data
 from cnn_jax.config import ConfigError
-from cnn_jax.data import Dataset
+from cnn_jax.data import Dataset, class_numbers
 from cnn_jax.data.stream import squares
 from cnn_jax.evaluation import networks
 from cnn_jax.network import Network
@@ -22,12 +23,27 @@ flags.DEFINE_string("run", None, "A run folder of ours, whose newest checkpoint 
 flags.DEFINE_string("dataset", None, "Data set: digits, or a TFDS name such as cifar10 or mnist; a run's is its own.")
 
 
+def network_path() -> Path:
+    """Where the network is; raises ConfigError where no flag says so, or two do."""
+    if (FLAGS.run is None) == (FLAGS.weights is None):
+        raise ConfigError("give a network: --run alone, or --weights, with --model and --source")
+    return launcher.expand_path(FLAGS.run or FLAGS.weights)
+
+
+def name() -> str:
+    """What is made of the network is called by: the model and whose weights they are, or the folder that it is in."""
+    return f"{FLAGS.model}_{FLAGS.source}" if FLAGS.model and FLAGS.source else network_path().resolve().name
+
+
+def label() -> str:
+    """The field of the data set whose classes the network tells apart."""
+    return networks.read_config(network_path()).classification.label if FLAGS.run else "label"
+
+
 def load_network() -> Network:
-    """The network of --weights, a file or a converted checkpoint; raises whatever a user can mend."""
-    if FLAGS.run is not None or FLAGS.weights is None:
-        raise ConfigError("give a network: --weights, --model and --source, or on a data set --run alone")
-    file = launcher.expand_path(FLAGS.weights)
-    return networks.load(file, FLAGS.model, FLAGS.source, ignore_surplus=FLAGS.ignore_surplus)
+    """The network of --run, or of --weights, a file or a converted checkpoint; raises whatever a user can mend."""
+    surplus, read = FLAGS.ignore_surplus, data_flags.read_dataset
+    return networks.load(network_path(), FLAGS.model, FLAGS.source, ignore_surplus=surplus, read_dataset=read)
 
 
 def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str, Any]]:
@@ -39,13 +55,18 @@ def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str
         network = load_network()
         if FLAGS.dataset is None:
             raise ConfigError("give --dataset, such as cifar10, or --image=FILE")
-        dataset = data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
-        networks.require_fit(network, dataset)
-        return (
-            network,
-            dataset,
-            {name: FLAGS[name].value for name in ("model", "weights", "source") if FLAGS[name].value},
+        dataset = data.load(
+            FLAGS.dataset,
+            FLAGS.data_dir,
+            download=FLAGS.download,
+            streamed=None if streamed else False,
+            skip_damaged=FLAGS.skip_damaged,
         )
+        networks.require_fit(network, dataset)
+        if network.class_names == class_numbers(dataset.num_classes):  # whoever trained it did not tell their names
+            network = network._replace(class_names=dataset.class_names())
+        about = {name: FLAGS[name].value for name in ("model", "weights", "source") if FLAGS[name].value}
+        return network, dataset, about
     for name in ("weights", "model", "source", "dataset"):
         if FLAGS.flag_values_dict()[name] is not None:
             raise ConfigError(f"--{name}: a run has its own; leave it out beside --run")
