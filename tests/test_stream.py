@@ -205,7 +205,7 @@ def test_damaged_images_are_left_out_where_asked(broken, monkeypatch):
     assert (dataset.count("train"), dataset.count("test")) == (32, 8)
     assert dataset.fingerprint != data.load("insects", broken, streamed=True).fingerprint
     assert len(batches(dataset)) == 12
-    monkeypatch.setattr("cnn_jax.data.stream.damaged.decode_rgb", None)  # the second time nothing is tried
+    monkeypatch.setattr("cnn_jax.data.stream.damaged.decode", None)  # the second time nothing is tried
     assert data.load("insects", broken, streamed=True, skip_damaged=True).damaged == dataset.damaged
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cnn_jax.data import stream
 from cnn_jax.data.dataset import Dataset, Field
+from cnn_jax.data.picture import AS_STORED
 from cnn_jax.data.stream import squares
 from cnn_jax.data.stream.pictures import Augmentation, augment_example
 from cnn_jax.data.stream.views import Middle, show
@@ -77,6 +78,7 @@ class Split:
     """A `stream.Encoded` of such examples."""
 
     kinds = KINDS
+    decoding = AS_STORED
 
     def __init__(self, examples):
         self.examples = examples

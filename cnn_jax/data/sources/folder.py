@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cnn_jax.data.dataset import DataError, Dataset, Field, Request, fingerprint, require_fields
+from cnn_jax.data.picture import AS_STORED, Decoding
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 TEST_SPLITS = ("test", "val", "validation")
@@ -22,12 +23,14 @@ class ImageFiles:
       folder: absolute.
       paths: of each file below it, bytes (N,); an array takes a tenth of what a list of strings does.
       labels: int32 (N,).
+      decoding: how the images become pixels.
     """
 
     kinds: ClassVar[dict[str, str]] = {"image": "image", "label": "label"}
     folder: str
     paths: np.ndarray
     labels: np.ndarray
+    decoding: Decoding = AS_STORED
 
     def __len__(self) -> int:
         return len(self.paths)

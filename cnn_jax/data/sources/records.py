@@ -20,6 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError, Dataset, Field, Request, fingerprint
+from cnn_jax.data.picture import AS_STORED, Decoding
 from cnn_jax.data.sources.tfds import again, find_prepared, first_line
 
 SPLITS = ("train", "test")
@@ -211,6 +212,7 @@ class Records:
       paths: of the files.
       ends: how many records the files up to each hold, int64 (files,).
       records: which of them are in the split, int64 (N,).
+      decoding: how the images become pixels.
     """
 
     folder: str
@@ -218,6 +220,7 @@ class Records:
     paths: tuple[str, ...]
     ends: np.ndarray
     records: np.ndarray
+    decoding: Decoding = AS_STORED
 
     @property
     def kinds(self) -> dict[str, str]:

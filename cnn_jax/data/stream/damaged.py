@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError, Dataset
+from cnn_jax.data.picture import decode, open_image
 from cnn_jax.data.stream.encoded import Encoded
-from cnn_jax.data.stream.pictures import decode_rgb, open_image
 
 
 def leave_out(dataset: Dataset, progress: bool) -> Dataset:
@@ -45,7 +45,8 @@ def unreadable(images: Encoded, split: str, progress: bool) -> list[int]:
 
     def fails(index: int) -> bool:
         try:
-            decode_rgb(open_image(images.read(index)["image"], ""), "")
+            name = images.name(index)
+            decode(open_image(images.read(index)["image"], name), name, images.decoding)
         except DataError:
             return True
         return False
