@@ -39,6 +39,7 @@ NOT_NEGATIVE = (
     "data.canvas",
     "data.crop",
     "data.pca",
+    "data.bits",
     "data.test_short_side",
     "optim.weight_decay",
     "classification.auxiliary_weight",
@@ -46,7 +47,14 @@ NOT_NEGATIVE = (
     "penalty.l2",
     "penalty.max_norm",
 )
-FRACTION = ("optim.warmup", "optim.momentum", "model.bn_momentum", "model.dropout", "classification.label_smoothing")
+FRACTION = (
+    "data.test_share",
+    "optim.warmup",
+    "optim.momentum",
+    "model.bn_momentum",
+    "model.dropout",
+    "classification.label_smoothing",
+)
 
 
 def check(config: Config) -> Config:
