@@ -147,6 +147,10 @@ PRESETS = {
         steps=9_375,
         evaluations=20,
     ),
+    # No paper's: a network that somebody has trained, on other data. The rate is small enough to keep what was learned,
+    # the mirror images and crops are those of the data's own recipe, and the new head begins as the network's family
+    # has it: He's initial values on features of hundreds of units drive a SqueezeNet's classes below zero, for good.
+    "finetune": Config(optim=Optim(learning_rate=0.001), batch_size=32, steps=1_000, evaluations=10),
     # SqueezeNet at its own width: at 16, its squeeze layers have 4 to 16 maps, and it hardly learns in as many steps.
     "squeezenet_digits": replace(CLASSIC_DIGITS, model=Model(initialization="he")),
 }
@@ -178,16 +182,38 @@ RECIPES = (
 )
 
 
-def get(name: str, dataset: str | None = None, model: str = "resnet20") -> Config:
-    """The preset, for `model` on `dataset`; `auto` is their own recipe. Raises ConfigError on an unknown name."""
-    if name == "auto":
-        base = (dataset or "").partition(":")[0]
-        name = next(preset for net, data, preset in RECIPES if re.fullmatch(net, model) and re.fullmatch(data, base))
+PASSES = {"finetune": 10}
+"""Passes over the training examples of recipes that are for data of any size, in place of their steps."""
+
+
+def choose(dataset: str | None, model: str) -> str:
+    """The name of the recipe that is the model's own on the data set."""
+    base = (dataset or "").partition(":")[0]
+    return next(preset for net, data, preset in RECIPES if re.fullmatch(net, model) and re.fullmatch(data, base))
+
+
+def get(name: str, dataset: str | None = None, model: str = "resnet20", pretrained: bool = False) -> Config:
+    """The preset, for `model` on `dataset`; `auto` is their own recipe, and `finetune` shows the data as that does.
+
+    Args:
+      name: of PRESETS, or auto.
+      dataset, model: what it is for.
+      pretrained: whether the run begins with variables of a file: its head then begins as the model's family has it.
+
+    Raises:
+      ConfigError: an unknown name.
+    """
+    own = choose(dataset, model)
+    name = own if name == "auto" else name
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; {suggest(name, PRESETS)}")
+        raise ConfigError(f"unknown preset {name!r}; {suggest(name, ('auto', *PRESETS))}")
     preset = PRESETS[name]
+    data = PRESETS[own].data if name == "finetune" else preset.data
+    initialization = None if pretrained else preset.model.initialization
     return replace(
-        preset, data=replace(preset.data, name=dataset or preset.data.name), model=replace(preset.model, name=model)
+        preset,
+        data=replace(data, name=dataset or data.name),
+        model=replace(preset.model, name=model, initialization=initialization),
     )
 
 

@@ -17,7 +17,7 @@ from experiments.flags import settings as settings_flags
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(runs)
 flags.DEFINE_string("model", "resnet20", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2.")
-flags.DEFINE_integer("seed", 0, "Seed of the initial values, the order of the data and the augmentation.")
+flags.DEFINE_integer("seed", None, "Seed of the initial values, the order of the data and the augmentation, 0.")
 flags.DEFINE_string("workdir", "runs/train", "Where the run folder goes.")
 flags.DEFINE_string(
     "run", None, "Name of the run folder; by default made of the config, so that another config is another run."
@@ -29,7 +29,7 @@ def main() -> None:
     if settings.seeds_in_parallel:
         raise ConfigError("--seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep")
     workdir = launcher.expand_path(FLAGS.workdir)
-    (config,) = runs.make_configs([FLAGS.model], {"seed": [FLAGS.seed]}, workdir)
+    (config,) = runs.make_configs([FLAGS.model], {"seed": [FLAGS.seed]} if FLAGS["seed"].present else {}, workdir)
     folder = workdir / FLAGS.run if FLAGS.run else next(iter(sweep.run_folders([config], workdir)))
     print(penalties.format_table(runner.initial_parameters(config, settings), config.optim, config.penalty))
     result = runner.run_one(config, folder, settings)

@@ -1,7 +1,13 @@
 """Claims of depth on numbers made by hand: what holds, what does not, and what cannot be said."""
 
+import json
+from pathlib import Path
+
 import pytest
 
+from cnn_jax.report.cells import unplanned_fields
+from cnn_jax.studies import depth
+from cnn_jax.studies.depth import result
 from cnn_jax.studies.depth.claims import judge
 from cnn_jax.studies.depth.nets import HEADER, make_nets, row, table
 
@@ -113,3 +119,14 @@ def test_the_table_has_a_row_a_network():
     assert rows[0] == ["plain-8", "0", "5.00", "20.00", "90.00", "1.100", "0.5"]
     assert rows[1][:3] == ["ResNet-20", "resnet20 akamaster", "5.00"] and rows[1][-1] == "–"
     assert len(HEADER) == len(rows[0])
+
+
+def test_the_page_knows_the_steps_and_compares_no_training_that_was_not():
+    file = Path(__file__).parents[1] / "experiments/results/depth_diagnostics/diagnostics.json"
+    initial, networks = (json.loads(file.read_text())[part] for part in ("initial", "networks"))
+    for net in networks.values():
+        net["about"]["config"] |= {"steps": 4}
+    cells = depth.study(make_nets(initial), make_nets(networks)).cells
+    assert {run.result["steps"] for cell in cells.values() for run in cell if run.result} == {4}
+    assert "steps" not in unplanned_fields([run for cell in cells.values() for run in cell])
+    assert result(make_nets({"theirs": trained("resnet32")["resnet32-digits-0"]})[0])["steps"] == "–"

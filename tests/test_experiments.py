@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import time
 
 import pytest
 
+from cnn_jax import presets
+from cnn_jax.config import Config, flatten
 from experiments.__main__ import pages
+from experiments.flags import runs
 from tests import started
 from tests.started import ROOT, read_refusal
 
@@ -38,7 +42,18 @@ def test_help_shows_the_pages_flags(page):
     text = done.stdout
     own = {"ledger": "--csv: ", "evaluate": "--crops: ", "doctor": "--data_dir: ", "verify": "--run: "}
     assert own.get(page, "--workdir: ") in text and "(default: " in text
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_fields_of_the_config_are_listed():
+    done = started.run_page("train", "--set=help")
+    assert (done.returncode, done.stderr) == (0, "")
+    paragraphs = re.findall(r"^([\w.]+)  \((.*); default (.*)\)\n    [A-Za-z|]", done.stdout, re.MULTILINE)
+    assert [path for path, *_ in paragraphs] == list(flatten(Config()))  # each with its text below it
+    found = {path: (kind, default) for path, kind, default in paragraphs}
+    assert found["dtype"] == ("float32 | bfloat16", "float32")
+    assert found["optim.boundaries"] == ("numbers, comma-separated", "0.5,0.75")
+    assert found["model.bn_group"] == ("int | str", "the network's own")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +106,21 @@ def test_train_prints_what_decays_and_the_errors(digits_dir, tmp_path):
     done = launch("train", *flags, *TINY)
     assert done.returncode == 0, done.stderr
     assert "bn/scale" in done.stdout and "none" in done.stdout
-    assert "test error" in done.stdout
+    assert done.stdout.startswith("recipe of plain8 on digits: resnet_digits\n")
+    (folder,) = tmp_path.glob("plain8-*")
+    before = (folder / "manifest.json").read_bytes()
+    again = started.run_page("train", f"--config={folder}", f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
+    assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]  # its config again is the same run, finished
+    assert "test error" in again.stdout and (folder / "manifest.json").read_bytes() == before
+
+
+def test_batch_norm_groups_follow_a_smaller_batch():
+    cell = presets.get("resnet_cifar10")
+    groups = {"32": "32", "16": "16", "96": "48", "128": "64", "8": "8"}
+    for batch, group in groups.items():
+        assert runs.fit_batch_norm(cell, [f"batch_size={batch}"]) == [f"batch_size={batch}", f"model.bn_group={group}"]
+    for given in (["batch_size=67"], ["batch_size=32", "model.bn_group=16"], ["steps=4"], ["batch_size=many"]):
+        assert runs.fit_batch_norm(cell, given) == given
 
 
 def test_a_failing_run_is_told_and_the_exit_status_is_1(digits_dir, tmp_path):
@@ -135,12 +164,20 @@ WRONG = {
     "missing data set": (["--dataset=cifar10"], "--dataset=cifar10 --data_dir="),
     "unknown preset": (["--preset=resnet_cifar"], "unknown preset 'resnet_cifar'; did you mean resnet_cifar10"),
     "unknown field": (["--set=optim.learning_rates=1"], "did you mean optim.learning_rate"),
+    "abbreviated field": (["--set=optim.lr=1"], "did you mean optim.learning_rate?"),
+    "unlike any field": (["--set=qqq=1"], "--set=help lists them"),
+    "abbreviated flag": (["--lr=1"], "unknown flag --lr; did you mean --learning_rate?"),
+    "field as flag": (["--momentum=1"], "unknown flag --momentum; did you mean --set=optim.momentum=...?"),
+    "unlike any flag": (["--qqq"], "--help lists the page's, --set=help the fields of the config"),
+    "no flag": (["more"], "more is not a flag: write --name=value"),
+    "wrong number": (["--steps=some"], "flag --steps=some: invalid literal for int()"),
     "wrong value": (["--set=steps=some"], "steps=some: not a int"),
     "wrong depth": (["--depths=8,21"], "depth 21 is not 6n+2; the nearest are 20 and 26"),
     "no depth": (["--depths="], "--depths is empty"),
     "depth in words": (["--depths=eight"], "--depths=eight: give whole numbers"),
     "unknown kind": (["--kinds=plane"], "unknown kind 'plane'; did you mean plain"),
     "odd batch": (["--devices=2", "--set=batch_size=33"], "batch_size=33 does not divide by 2 devices"),
+    "no config": (["--config=nowhere"], "--config=nowhere: there is no config; give a run folder or its config.json"),
     "odd group": (["--set=model.bn_group=48"], "batch_size=128 is not a multiple of model.bn_group=48"),
     "too much validation": (["--validation=1437"], "leaves nothing to train on"),
     "workdir in the way": (["--workdir=pyproject.toml"], "cannot write in pyproject.toml"),

@@ -36,6 +36,7 @@ __all__ = [
     "replace_fields",
     "check",
     "differences",
+    "find_near",
     "fingerprint",
     "flatten",
     "from_dict",
@@ -48,6 +49,18 @@ __all__ = [
 
 RENAMED = {"loss": "classification"}
 """Sections of older versions, under which their run folders are still read."""
+ABBREVIATIONS = {
+    "lr": "learning_rate",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "bsz": "batch_size",
+    "arch": "model",
+    "gpus": "devices",
+    "data": "dataset",
+    "output": "workdir",
+    "resume": "workdir",
+}
+"""What other programs call things, so that `suggest` knows what is meant."""
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:
@@ -80,7 +93,10 @@ def _replace(node: Any, path: Sequence[str], value: Any, full_path: str) -> Any:
     name, *rest = path
     types = typing.get_type_hints(type(node))
     if name not in types or bool(rest) != dataclasses.is_dataclass(types[name]):
-        raise ConfigError(f"unknown config field {full_path!r}; {suggest(full_path, flatten(Config()))}")
+        near = " or ".join(find_near(full_path, flatten(Config())))
+        raise ConfigError(
+            f"unknown config field {full_path!r}; {f'did you mean {near}?' if near else '--set=help lists them'}"
+        )
     if rest:
         return dataclasses.replace(node, **{name: _replace(getattr(node, name), rest, value, full_path)})
     return dataclasses.replace(
@@ -110,11 +126,20 @@ def _parse(text: str, kind: Any, path: str) -> Any:
 def suggest(name: str, known: Iterable[str]) -> str:
     """`did you mean ...` with the near matches of `name`, or all the choices where nothing is near."""
     known = list(known)
-    leaves = {choice.rpartition(".")[2]: choice for choice in known}
-    matches = difflib.get_close_matches(name, known) or [
-        leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves)
-    ]
+    matches = find_near(name, known)
     return f"did you mean {' or '.join(matches)}?" if matches else f"choose from {', '.join(known)}"
+
+
+def find_near(name: str, known: Iterable[str]) -> list[str]:
+    """Those of the names that `name` is likely to stand for, by all of it or by what follows its last dot."""
+    known = list(known)
+    leaves = {choice.rpartition(".")[2]: choice for choice in known}
+    leaf = name.rpartition(".")[2]
+    leaf = ABBREVIATIONS.get(leaf, leaf)
+    if leaf in leaves:
+        return [leaves[leaf]]
+    near = difflib.get_close_matches(name, known)
+    return near or [leaves[match] for match in difflib.get_close_matches(leaf, leaves)]
 
 
 def to_dict(config: Config) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Model:
     """
 
     name: str = "resnet20"
+    """One of models.MODELS, or plain or resnet and a depth 6n+2."""
     image_size: int | None = None
     """Pixels a side of the images it is built for; None is what it is given."""
     stem: str | None = None
@@ -32,6 +33,7 @@ class Model:
     bn_group: int | str | None = None
     """Examples that share batch-norm statistics: global (the whole batch), device (one device's share), or a number."""
     bn_momentum: float | None = None
+    """What of batch norm's running statistics each step keeps."""
     dropout: float | None = None
     """Probability that a unit is dropped."""
     output: str | None = None
@@ -55,6 +57,7 @@ class Model:
 @dataclass(frozen=True)
 class Data:
     name: str = "cifar10"
+    """Data set: one that comes with the packages, a TFDS name, or an image folder."""
     validation: int = 0
     """Training examples held out as the validation split."""
     train_examples: int = 0
@@ -70,6 +73,7 @@ class Data:
     pad: int = 4
     """Pixels of padding before the random crop back to size, of images in memory; 0 is no crop."""
     flip: bool = True
+    """Whether half of the training images are mirrored, left to right."""
     crop: int = 0
     """Pixels a side of the crops that the network is shown of images streamed from their files; 0 is images of one
     size, all in memory, and of others what fits them and the network (see tasks.images.complete_crop). What follows is
@@ -100,6 +104,7 @@ class Data:
 @dataclass(frozen=True)
 class Optim:
     learning_rate: float = 0.1
+    """Before any drop."""
     boundaries: tuple[float, ...] = (0.5, 0.75)
     """Where the learning rate drops, as fractions of the steps."""
     factor: float = 0.1
@@ -107,8 +112,11 @@ class Optim:
     warmup: float = 0.0
     """The fraction of the steps run at warmup_learning_rate."""
     warmup_learning_rate: float = 0.01
+    """That of the warm-up."""
     momentum: float = 0.9
+    """What of its last update each step keeps; 0 is none."""
     nesterov: bool = False
+    """Whether the gradient is that where the momentum leads (Sutskever et al. 2013)."""
     rate_inside: bool = False
     """Where the learning rate stands: inside the momentum, v := momentum v + rate g, w := w - v, as AlexNet and Caffe
     have it, or outside, v := momentum v + g, w := w - rate v. The two differ after the rate has changed."""
@@ -167,7 +175,9 @@ class Config:
     """The learning problem: one of tasks.TASKS."""
     classification: Classification = field(default_factory=Classification)
     batch_size: int = 128
+    """Examples of a step, on all devices together."""
     steps: int = 64_000
+    """Training steps of the run."""
     evaluations: int = 164
     """How often the splits are evaluated, evenly spread over the steps; the last time at the last step."""
     patience: int = 0
@@ -176,6 +186,7 @@ class Config:
     dtype: str = "float32"
     """Compute type: float32 or bfloat16. Parameters, statistics and the loss are float32."""
     seed: int = 0
+    """Of the initial values, the order of the data and the augmentation."""
     init_from: str = ""
     """Folder of a converted checkpoint or a run, whose variables are the initial ones; empty is drawn by the seed."""
     init_digest: str = ""

@@ -10,7 +10,8 @@ from pathlib import Path
 from absl import app, flags, logging
 
 from cnn_jax.benchmark.turns import BenchmarkError
-from cnn_jax.config import ConfigError
+from cnn_jax.config import Config, ConfigError, find_near, flatten
+from cnn_jax.config.describe import describe_fields
 from cnn_jax.data import DataError
 from cnn_jax.runner import local
 from cnn_jax.train import processes
@@ -27,9 +28,10 @@ FLAGS = flags.FLAGS
 def launch(main: Callable[[], int | None]) -> None:
     """Runs a page: its flags parsed, what a user can mend told in one line on stderr with exit status 1."""
 
-    def run(arguments: Sequence[str]) -> int | None:
-        if len(arguments) > 1:
-            raise app.UsageError(f"not a flag: {' '.join(arguments[1:])}")
+    def run(_: Sequence[str]) -> int | None:
+        if "set" in FLAGS and "help" in FLAGS.set:
+            print(describe_fields())
+            return 0
         if not FLAGS["verbosity"].present:
             logging.set_verbosity(
                 logging.WARNING
@@ -59,7 +61,35 @@ def launch(main: Callable[[], int | None]) -> None:
             return stopped.exit_status
 
     warnings.formatwarning = format_warning  # ty: ignore[invalid-assignment]  (to it each function is a type of its own)
-    app.run(run)
+    app.run(run, flags_parser=parse_flags)
+
+
+def parse_flags(arguments: Sequence[str]) -> Sequence[str]:
+    """Parses the flags; ends the process with 0 after a help text, with 1 and one line on what is no flag."""
+    try:
+        rest = FLAGS(arguments)[1:]
+        problem = f"{' '.join(rest)} is not a flag: write --name=value" if rest else ""
+    except flags.UnrecognizedFlagError as error:
+        problem = f"unknown flag --{error.flagname}; {suggest_flag(error.flagname)}"
+    except flags.Error as error:
+        problem = " ".join(str(error).split())
+    except SystemExit as end:  # absl exits with 1 after a text that was asked for
+        raise SystemExit(0) from end
+    if problem:
+        print(f"error: {problem}", file=sys.stderr)
+        raise SystemExit(1)
+    return arguments[:1]
+
+
+def suggest_flag(name: str) -> str:
+    """The page's flag that was meant, or the config field that --set changes; else where all of them are listed."""
+    near = [
+        f"--{flag}" for flag in find_near(name, [flag.name for flag in FLAGS.get_key_flags_for_module(sys.argv[0])])
+    ]
+    if not near and "set" in FLAGS:
+        near = [f"--set={path}=..." for path in find_near(name, flatten(Config()))]
+    fields = ", --set=help the fields of the config" if "set" in FLAGS else ""
+    return f"did you mean {' or '.join(near)}?" if near else f"--help lists the page's{fields}"
 
 
 def format_warning(

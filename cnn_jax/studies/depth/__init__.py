@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cnn_jax.report import page
 from cnn_jax.report.cells import AXES, label
@@ -15,6 +16,8 @@ SOURCE = (
     "Belongie, “Residual Networks Behave Like Ensembles of Relatively Shallow Networks”, NIPS 2016; and Glorot and "
     "Bengio, “Understanding the difficulty of training deep feedforward neural networks”, AISTATS 2010."
 )
+RECIPE = ("optim", "penalty", "steps", "evaluations", "patience")
+"""What of a config training alone reads."""
 NOTE = (
     "A row a trained network. Of its blocks each is removed in turn; the median and the worst are by the test error "
     "without them. Responses are after batch normalisation, their deviations averaged over the layers."
@@ -37,14 +40,12 @@ def study(initial: Sequence[Net], trained: Sequence[Net]) -> page.Study:
     """What gradients, responses, lesions and constructions say of the networks."""
     parts = {"initial": initial, "networks": trained}
     rows = [row(net) for net in trained]
-    errors = ("train_error", "test_error")
+    recipe = {name: trained[0].config[name] for name in RECIPE if trained and name in trained[0].config}
     before = {
-        f"{label(*key)} before training": [net.to_run({}) for net in own] for key, own in group_nets(initial).items()
+        f"{label(*key)} before training": [net.to_run({}, recipe) for net in own]
+        for key, own in group_nets(initial).items()
     }
-    after = {
-        label(*key): [net.to_run({name: net.results.get(name) for name in errors}) for net in own]
-        for key, own in group_nets(trained).items()
-    }
+    after = {label(*key): [net.to_run(result(net)) for net in own] for key, own in group_nets(trained).items()}
     return page.Study(
         title="Depth diagnostics",
         source=SOURCE,
@@ -60,3 +61,9 @@ def study(initial: Sequence[Net], trained: Sequence[Net]) -> page.Study:
         verdicts=judge(initial, trained),
         axes=(*AXES, "model.activation", "model.normalization", "model.initialization"),
     )
+
+
+def result(net: Net) -> dict[str, Any]:
+    """What of a trained network's result the page shows; the steps of other people's are not known."""
+    errors = {name: net.results.get(name) for name in ("train_error", "test_error")}
+    return errors | {"steps": net.config.get("steps", "–")}

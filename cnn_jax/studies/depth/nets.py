@@ -1,8 +1,9 @@
 """The networks of diagnostics.json, and a study's table of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from statistics import fmean, median
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from cnn_jax.report.cells import cell_order, family, label
@@ -27,9 +28,12 @@ class Net(NamedTuple):
         """The config it was trained with; of other people's the data set alone."""
         return self.about["config"] or {"model": {"name": self.about["model"]}, "data": {"name": self.about["dataset"]}}
 
-    def to_run(self, result: dict[str, Any]) -> Run:
-        """The network as a run with that result and nothing else."""
-        return Run(Path(self.name), self.config, [], result, None, {})
+    def to_run(self, result: dict[str, Any], recipe: Mapping[str, Any] = MappingProxyType({})) -> Run:
+        """The network as a run with that result and nothing else.
+
+        `recipe` is what stands for its own: that of a network which was not trained is no difference between two.
+        """
+        return Run(Path(self.name), self.config | dict(recipe), [], result, None, {})
 
 
 def make_nets(part: dict[str, Any]) -> list[Net]:
