@@ -205,7 +205,7 @@ def check_image_folder(name: str, folder: str) -> Finding:
     except data.DataError as error:
         return Finding(BROKEN, name, str(error))
     sizes = ", ".join(f"{split} {dataset.count(split):,}" for split in dataset.splits)
-    return Finding(OK, name, f"image folder, {dataset.num_classes} classes, {sizes}; give --set=data.crop=PIXELS")
+    return Finding(OK, name, f"image folder, {dataset.num_classes} classes, {sizes}")
 
 
 def installation_advice(name: str, folder: str) -> str:

@@ -132,5 +132,3 @@ def check_crops(data: Data) -> None:
             raise ConfigError(f"data.{name} is of images in memory; leave it out, or data.crop")
     if data.average_pool != 1:
         raise ConfigError("data.average_pool is of images in memory; leave it out, or data.crop")
-    if not data.mean:
-        raise ConfigError("data.mean: give what is subtracted from streamed images, for instance 0.485,0.456,0.406")

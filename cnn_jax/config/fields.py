@@ -67,7 +67,8 @@ class Data:
     canvas: int = 0
     """Pixels a side of the black canvas on which each image is centred; 0 is no canvas."""
     mean: tuple[float, ...] = ()
-    """What is subtracted from images in [0, 1], a number a channel or one for all; none is the mean training image."""
+    """What is subtracted from images in [0, 1], a number a channel or one for all; none is the mean training image, and
+    of streamed images ImageNet's mean colour and deviation."""
     std: tuple[float, ...] = ()
     """What they are then divided by, likewise; none is 1."""
     pad: int = 4

@@ -17,12 +17,12 @@ import io
 import os
 import struct
 import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile
 
-from cnn_jax.data.dataset import DataError
+from cnn_jax.data.dataset import AS_STORED, DataError, Decoding
 from cnn_jax.data.signatures import REPLACE, identify
 
 DAMAGES = (  # what Pillow raises for files that are none of its own, cut or with changed bytes
@@ -42,22 +42,6 @@ UPRIGHT = {  # by EXIF's orientation: what is to be done to the image as it is s
     8: Image.Transpose.ROTATE_90,
 }
 TOLD: set[str] = set()
-
-
-class Decoding(NamedTuple):
-    """How encoded images become pixels.
-
-    Attributes:
-      bits: of the values of grey images with more than 8 bits, floats too: they are scaled by 2^bits - 1. 0 is what
-        the file says.
-      exif_orientation: whether photographs are turned as their EXIF orientation says, as viewers show them.
-    """
-
-    bits: int = 0
-    exif_orientation: bool = False
-
-
-AS_STORED = Decoding()
 
 
 def read(path: str | os.PathLike, channels: int = 3, decoding: Decoding = AS_STORED) -> np.ndarray:

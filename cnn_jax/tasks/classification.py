@@ -16,7 +16,7 @@ from cnn_jax.data.augment import random_crop_and_flip
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
-from cnn_jax.tasks.images import input_shape, preprocessing
+from cnn_jax.tasks.images import complete_crop, complete_mean, input_shape, preprocessing
 from cnn_jax.train.task import Headline, Task
 
 SUMS = ("loss", "error", "count")
@@ -41,12 +41,14 @@ def make(config: Config, dataset: Dataset, axis_name: str | None) -> Task:
 
 
 def complete(config: Config, dataset: Dataset) -> Config:
-    """The config with all that was left open: by the variables it begins with, then by the network for these images.
+    """The config with all that was left open: by the images, by the variables it begins with, then by the network.
 
-    Raises ConfigError or RecordError.
+    Raises ConfigError, DataError or RecordError.
     """
+    config = replace(config, data=complete_crop(config, dataset))
     if config.init_from:
         config = initial.inherit_settings(config, min(input_shape(config.data, dataset)[:2]))
+    config = replace(config, data=complete_mean(config.data))
     return replace(config, model=models.complete(config.model, min(input_shape(config.data, dataset)[:2])))
 
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from cnn_jax.data.picture import Decoding
+from cnn_jax.data.dataset import Decoding
 
 
 class Encoded(Protocol):

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_jax.data.picture import AS_STORED, Decoding, decode, decoded_size, is_turned, open_image
+from cnn_jax.data.dataset import AS_STORED, Decoding
+from cnn_jax.data.picture import decode, decoded_size, is_turned, open_image
 from cnn_jax.data.stream.placement import Placement, place
 
 # The principal components of the colours of ImageNet's training images, in [0, 1], and the standard deviations along

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from cnn_jax.data.picture import AS_STORED, Decoding, decode, decoded_size, open_image
+from cnn_jax.data.dataset import AS_STORED, Decoding
+from cnn_jax.data.picture import decode, decoded_size, open_image
 from cnn_jax.data.stream.encoded import Encoded
 from cnn_jax.data.stream.placement import Placement, needs_placement, place
 
