@@ -71,9 +71,9 @@ def load(
     wanted = None if fields is None else tuple(fields)
     request = Request(name, tfds.data_folder(data_dir), wanted, streamed, download, progress, decoding, test_share)
     source = sources.find(name, request.folder)
+    dataset = source.load(request)
     if test_share and source is not image_folder:
         raise DataError(f"data.test_share={test_share:g} is of image folders, and {name!r} is none; leave it out")
-    dataset = source.load(request)
     if skip_damaged and dataset.streamed:
         dataset = damaged.leave_out(dataset, progress)
     splits, notes = dict(dataset.splits), dataset.notes

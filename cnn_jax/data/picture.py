@@ -160,7 +160,9 @@ def scale_to_8_bits(image: Image.Image, name: str, bits: int) -> Image.Image:
     """Grey of more than 8 bits, loaded, in mode L: rounded to the nearest level."""
     maximum, pixels = (1 << bits) - 1 if bits else known_maximum(image), np.asarray(image)
     if maximum is None:
-        raise refusal(name, "its values are whole numbers of 32 bits, whose range it does not tell", "set data.bits")
+        raise refusal(
+            name, "its values are whole numbers, of more than 8 bits, whose range it does not tell", "set data.bits"
+        )
     low, high = pixels.min(), pixels.max()
     if not (low >= 0 and high <= maximum):  # false of what is not a number, too
         raise refusal(name, f"its values are from {low:g} to {high:g}, not from 0 to {maximum:,}", "set data.bits")

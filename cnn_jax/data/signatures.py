@@ -53,7 +53,7 @@ SIGNATURES = (
     Signature(0, rb"MATLAB", "it is a MATLAB file", CONVERT),
     Signature(128, rb"DICM", "it is a DICOM image", CONVERT),
     Signature(0, rb"\0\x05\x16\x07", "it is what macOS keeps beside a file, not the image", "delete it"),
-    Signature(0, rb"\xff\xd8\xff", "it begins as a JPEG and is damaged"),
+    Signature(0, rb"\xff\xd8\xff", "it begins as a JPEG, and is damaged or of a kind Pillow does not read"),
     Signature(0, rb"\x89PNG", "it begins as a PNG and is damaged"),
     Signature(0, rb"GIF8", "it begins as a GIF and is damaged"),
     Signature(8, rb"WEBP", "it begins as a WebP and is damaged"),
