@@ -98,7 +98,13 @@ def find_layout(root: Path) -> Layout | None:
     )
     if train is not None:
         return Layout(train, test, validation)
-    return Layout(root) if any(is_image(entry) for one in folders.values() for entry in os.scandir(one)) else None
+    return Layout(root) if any(map(has_images, folders.values())) else None
+
+
+def has_images(folder: Path) -> bool:
+    """Whether there is an image in the folder itself."""
+    with os.scandir(folder) as entries:
+        return any(map(is_image, entries))
 
 
 def visible(folder: Path, root: Path | None = None, left: LeftOut | None = None) -> Iterator[os.DirEntry]:
@@ -162,7 +168,7 @@ def choose_splits(root: Path, test_share: float) -> tuple[dict[str, Path], list[
     layout = find_layout(root)
     assert layout is not None  # or another source had been asked
     train, test, validation, notes = *layout, []
-    if test is not None and not any(entry.is_dir() for entry in visible(test)) and any(map(is_image, visible(test))):
+    if test is not None and has_images(test) and not any(entry.is_dir() for entry in visible(test)):
         unlabelled = f"the images of {test} are in no class folder"
         if validation is None and not test_share:
             raise DataError(
