@@ -12,7 +12,7 @@ from cnn_jax.config import Config, ConfigError
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.train import variables as stored
 from cnn_jax.train.processes import print_once
-from cnn_jax.weights import describe_mismatch
+from cnn_jax.weights.matching import describe_mismatch
 
 STRUCTURE = ("width", "shortcut_option", "zero_channels", "stride_in", "output")
 """Settings without which the variables do not mean what they did."""
@@ -37,12 +37,34 @@ def inherit_settings(config: Config, image_size: int) -> Config:
             raise ConfigError(
                 f"model.{name}={current}: --init_from={config.init_from} has {value}; give --set=model.{name}={value}"
             )
-    data, preprocess = config.data, about["preprocess"]
-    if not (data.mean or data.std):
-        data = replace(data, mean=tuple(preprocess["mean"]), std=tuple(preprocess["std"]))
+    data = config.data
+    if not (data.mean or data.std) or (data.crop and not data.mean):
+        mean, std = own_standardization(about, bool(data.crop))
+        data = replace(data, mean=mean, std=data.std or std)
     if config.init_digest not in ("", about["digest"]):
         raise ConfigError(f"--init_from={config.init_from}: its variables are not those this config began with")
     return replace(config, model=replace(config.model, **inherited), data=data, init_digest=about["digest"])
+
+
+def adopt_standardization(config: Config) -> Config:
+    """The config of a recipe with the mean and deviation of `init_from` in place of the recipe's, where it has a mean.
+
+    Raises RecordError where there is nothing to begin with.
+    """
+    mean, std = own_standardization(stored.describe(Path(config.init_from)), bool(config.data.crop))
+    return replace(config, data=replace(config.data, mean=mean, std=std)) if mean else config
+
+
+def own_standardization(about: dict[str, Any], streamed: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`(data.mean, data.std)` that variables were trained under, see `stored.describe`.
+
+    No mean stands for the mean image of the data; of the one they had, streamed images, which have none, take the
+    colour.
+    """
+    mean, std = (tuple(about["preprocess"][name]) for name in ("mean", "std"))
+    if streamed and not mean and about["network"]:
+        mean = tuple(np.mean(about["network"]["preprocess"]["mean"], axis=(0, 1)).round(6).tolist())
+    return mean, std
 
 
 def load_variables(variables: dict[str, Any], folder: str, digest: str, num_classes: int) -> dict[str, Any]:

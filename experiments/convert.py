@@ -9,21 +9,20 @@ ours holds as safetensors, under the source's names.
 """
 
 import hashlib
-from dataclasses import asdict, replace
 
 from absl import flags
 
-from cnn_jax import models, weights
-from cnn_jax.config import ConfigError, Model
-from cnn_jax.models.residual import unstack_blocks
-from cnn_jax.train import variables as stored
+from cnn_jax import weights
+from cnn_jax.config import ConfigError
+from cnn_jax.evaluation import networks
 from cnn_jax.train.record import require_writable
+from experiments.flags import data as data_flags
 from experiments.flags import launcher
+from experiments.flags import weights as weights_flags
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "Network, such as resnet20 or squeezenet1_1.")
-flags.DEFINE_string("weights", None, "File of weights; with --back the one to write, safetensors.")
-flags.DEFINE_string("source", None, f"Whose names: {', '.join(weights.SOURCES)}.")
+flags.adopt_module_key_flags(weights_flags)
+flags.adopt_module_key_flags(data_flags)
 flags.DEFINE_string("back", None, "A converted checkpoint or a run folder to write as --weights.")
 flags.DEFINE_string("workdir", "runs/converted", "The checkpoint's folder, a new one.")
 
@@ -33,18 +32,15 @@ def main() -> None:
         raise ConfigError("give --model, --weights and --source")
     file, folder = launcher.expand_path(FLAGS.weights), launcher.expand_path(FLAGS.workdir)
     if FLAGS.back is not None:
-        variables, about = stored.load(launcher.expand_path(FLAGS.back))
-        if about["model"]["name"] != FLAGS.model:
-            raise ConfigError(f"--back={FLAGS.back} is a {about['model']['name']}, not a {FLAGS.model}")
-        weights.save(file, FLAGS.model, FLAGS.source, unstack_blocks(variables))
+        network = networks.load(launcher.expand_path(FLAGS.back), read_dataset=data_flags.read_dataset)
+        weights.save(file, FLAGS.model, FLAGS.source, network)
         print(file)
         return
-    variables, preprocess = weights.load(file, FLAGS.model, FLAGS.source)
-    settings = replace(Model(name=FLAGS.model), **weights.options(FLAGS.model, FLAGS.source))
-    model = models.complete(settings, models.build(FLAGS.model).image_size)
-    about = {"source": FLAGS.source, "file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    network = networks.load(file, FLAGS.model, FLAGS.source, ignore_surplus=FLAGS.ignore_surplus)
+    about = {"source": FLAGS.source, "file": file.name}
+    about |= {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
     require_writable(folder.parent)
-    stored.save(folder, variables, about | {"model": asdict(model), "preprocess": preprocess._asdict()})
+    networks.save(folder, FLAGS.model, network, about)
     print(folder)
 
 

@@ -34,7 +34,7 @@ def main() -> None:
         raise ConfigError(
             f"--nets={','.join(FLAGS.nets)}: write model:source:file, for instance resnet20:akamaster:FILE"
         )
-    loaded = [networks.load_weights(launcher.expand_path(file), model, source) for model, source, file in nets]
+    loaded = [networks.load(launcher.expand_path(file), model, source) for model, source, file in nets]
     workdir, layout = (
         require_writable(launcher.expand_path(FLAGS.workdir)),
         devices.make_layout(FLAGS.parallel, FLAGS.devices),

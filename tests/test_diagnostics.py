@@ -8,9 +8,9 @@ from flax import traverse_util
 
 from cnn_jax import evaluation, models, tasks
 from cnn_jax.config import Config, ConfigError, Data, Model, replace_field
-from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.residual import stack_blocks
+from cnn_jax.network import Network
 from cnn_jax.studies.depth.blocks import block_names, unscan
 from cnn_jax.studies.depth.construction import deepen
 from cnn_jax.studies.depth.gradients import gradient_norms

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from cnn_jax.evaluation.networks import Network
+from cnn_jax.network import Network
 from cnn_jax.studies.regularization import weights
 
 PARAMS = {

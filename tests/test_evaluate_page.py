@@ -1,5 +1,6 @@
-"""The page evaluate, started as a user starts it: our own run, other people's weights, a picture, and mistakes."""
+"""The pages evaluate and predict, started as a user starts them: our own run, other people's weights, pictures."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -24,35 +25,68 @@ def run(digits_dir, tmp_path_factory):
     return workdir / "tiny", json.loads((workdir / "tiny" / "result.json").read_text())
 
 
-def evaluate(*flags):
-    """(the last line of the table's protocol, the JSON of the last line) of a call that succeeds."""
-    done = launch("evaluate", "--noprogress", *flags)
+def evaluate(*flags, page="evaluate"):
+    """(what is printed, the JSON of its last line) of a call that succeeds."""
+    done = launch(page, "--noprogress", *flags)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout, json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_run_has_the_error_it_recorded(run, digits_dir):
+def test_a_run_has_the_error_it_recorded(run, digits_dir, tmp_path):
     folder, recorded = run
-    text, result = evaluate(f"--run={folder}", f"--data_dir={digits_dir}")
+    text, result = evaluate(f"--run={folder}", f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
     assert result["test_error"] == recorded["test_error"]
     assert result["test_loss"] == pytest.approx(recorded["test_loss"], rel=1e-5)
     assert (result["model"], result["dataset"], result["split"], result["step"]) == ("resnet8", "digits", "test", 4)
     assert (result["examples"], result["parameters"]) == (360, recorded["parameters"])
     assert result["images_per_second"] > 0 and result["top5_error"] <= result["test_error"]
     assert "whole images" in text and f"{100 * result['test_error']:.2f} %" in text
+    with open(tmp_path / "classes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    right, images = (sum(int(row[column]) for row in rows) for column in ("right", "examples"))
+    assert (images, 1 - right / images) == (360, pytest.approx(recorded["test_error"]))
+    assert {"confusion.csv", "confusion.png", "mistakes.png"} < {path.name for path in tmp_path.iterdir()}
 
 
-def test_a_run_under_another_protocol_and_with_statistics_recomputed(run, digits_dir):
-    flags = [f"--run={run[0]}", f"--data_dir={digits_dir}", "--split=train", "--examples=50", "--devices=2"]
+def test_a_run_alone_names_what_is_in_pictures(run, digits, tmp_path):
+    """Its folder is enough: the data set is not there."""
+    for number, (image, label) in enumerate(zip(*digits.first("test", 30).values(), strict=True)):
+        path = tmp_path / str(label) / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).resize((16, 16), Image.Resampling.NEAREST).save(path)
+    flags = [f"--run={run[0]}", "--data_dir=nowhere", f"--images={tmp_path}", f"--output={tmp_path / 'out.csv'}"]
+    text, result = evaluate(*flags, page="predict")
+    with open(tmp_path / "out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    agree = sum(Path(row["file"]).parent.name == row["class"] for row in rows)
+    assert result == {"output": str(tmp_path / "out.csv"), "images": 30, "damaged": 0} and len(rows) == 30
+    assert f"{100 * agree / 30:.2f} % of them, {agree}, are said to be of it" in text
+
+
+def test_a_run_under_another_protocol_and_with_statistics_recomputed(run, digits_dir, tmp_path):
+    flags = [
+        f"--workdir={tmp_path}",
+        f"--run={run[0]}",
+        f"--data_dir={digits_dir}",
+        "--split=train",
+        "--examples=50",
+        "--devices=2",
+    ]
     _, result = evaluate(*flags, "--crops=10", "--resize=9", "--recompute_batch_norm")
     assert result["protocol"] == {"crops": 10, "crop": 8, "scales": [9], "dense": False}
     assert result["examples"] == 50 and 0 <= result["train_error"] <= 1
     assert result["recomputed_batch_norm"]
 
 
-def test_other_peoples_weights_on_real_images(real_data):
-    flags = ["--model=resnet20", "--source=akamaster", "--dataset=cifar10", f"--data_dir={real_data / 'tfds'}"]
+def test_other_peoples_weights_on_real_images(real_data, tmp_path):
+    flags = [
+        f"--workdir={tmp_path}",
+        "--model=resnet20",
+        "--source=akamaster",
+        "--dataset=cifar10",
+        f"--data_dir={real_data / 'tfds'}",
+    ]
     weights = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
     _, result = evaluate(*flags, f"--weights={weights}", "--examples=200")
     assert (result["model"], result["source"], result["parameters"]) == ("resnet20", "akamaster", 269_722)
@@ -81,7 +115,7 @@ def test_the_classes_of_imagenet_have_names(real_data):
     assert {one: names[ids.index(one)].partition(",")[0] for one in known} == known
     assert weights.class_names("squeezenet1_1", "torchvision", 3) == ("0", "1", "2")
     path = real_data / "weights" / "squeezenet1_1.safetensors"
-    assert networks.load_weights(path, "squeezenet1_1", "torchvision").class_names == names
+    assert networks.load(path, "squeezenet1_1", "torchvision").class_names == names
 
 
 def test_a_run_has_the_class_names_of_its_data(run, digits):
@@ -90,7 +124,7 @@ def test_a_run_has_the_class_names_of_its_data(run, digits):
 
 
 WRONG = {
-    "no network": (["--dataset=digits"], "give a network: --weights, --model and --source"),
+    "no network": (["--dataset=digits"], "give a network: --run alone, or --weights, with --model and --source"),
     "no run there": (["--run=nowhere"], "nowhere is not a run folder"),
     "no such source": (["--weights=x", "--model=resnet20", "--source=akamasters"], "unknown source of weights"),
     "no such file": (["--weights=x.safetensors", "--model=resnet20", "--source=akamaster"], "no such file"),
@@ -99,7 +133,8 @@ WRONG = {
     "no split": (["--split=valid"], "--split=valid: digits has train, test"),
     "run and model": (["--model=resnet20"], "--model: a run has its own"),
     "no room": (["--crops=10"], "ten crops of 8 in images of 8x8 are one"),
-    "not a picture": (["--image=pyproject.toml"], "give a network"),
+    "not a picture": (["--image=pyproject.toml"], "pyproject.toml cannot be decoded"),
+    "no picture": (["--image=nowhere.jpg"], "nowhere.jpg cannot be read (No such file or directory)"),
 }
 
 

@@ -9,8 +9,8 @@ from cnn_jax import data, evaluation, models, tasks
 from cnn_jax.config import Config, ConfigError, Data, Model
 from cnn_jax.data.crops import resize_short_side, ten_crop
 from cnn_jax.evaluation import Protocol, networks
-from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import initialize
+from cnn_jax.network import Network
 from cnn_jax.tasks.images import preprocessing
 from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
@@ -205,7 +205,7 @@ def test_without_batch_norm_there_is_nothing_to_recompute():
 
 def akamaster(real_data, depth):
     path = real_data / "weights" / f"cifar10_resnet{depth}_akamaster.safetensors"
-    return networks.load_weights(path, f"resnet{depth}", "akamaster")
+    return networks.load(path, f"resnet{depth}", "akamaster")
 
 
 def test_published_weights_make_pytorchs_errors(real_data):

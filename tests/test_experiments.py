@@ -29,7 +29,8 @@ def launch(page, *flags, **environment):
 def test_every_page_is_short_and_says_what_it_is_for():
     studies = {"architectures", "depth_diagnostics", "depth_sweep", "published_depth", "report", "train"}
     studies |= {"activation", "normalization", "padding", "pooling", "regularization"}
-    tools = {"benchmark", "convert", "dataset", "doctor", "evaluate", "features", "input_benchmark", "ledger", "verify"}
+    tools = {"benchmark", "convert", "dataset", "doctor", "evaluate", "features", "input_benchmark", "ledger"}
+    tools |= {"predict", "verify"}
     assert set(pages()) == studies | tools
     for page, line in pages().items():
         assert len(line) > 30
@@ -40,7 +41,7 @@ def test_every_page_is_short_and_says_what_it_is_for():
 def test_help_shows_the_pages_flags(page):
     done = started.run_page(page, "--help")
     text = done.stdout
-    own = {"ledger": "--csv: ", "evaluate": "--crops: ", "doctor": "--data_dir: ", "verify": "--run: "}
+    own = {"ledger": "--csv: ", "predict": "--output: ", "doctor": "--data_dir: ", "verify": "--run: "}
     assert own.get(page, "--workdir: ") in text and "(default: " in text
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -10,6 +10,7 @@ from flax import traverse_util
 from cnn_jax import presets, sweep, tasks, weights
 from cnn_jax.config import ConfigError, Model, override, replace_field
 from cnn_jax.data import Dataset, Field, class_numbers
+from cnn_jax.evaluation import networks
 from cnn_jax.runner import Settings, run_one
 from cnn_jax.train import devices, loop
 from cnn_jax.train import variables as stored
@@ -153,9 +154,8 @@ def test_a_damaged_checkpoint_of_a_run_is_passed_over(base, trained, digits, tmp
 def test_akamasters_weights_are_trained_on_and_resumed(real_data, tmp_path):
     """Stopped after a step and continued, the run has the bytes of one that was not."""
     path = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
-    variables, preprocess = weights.load(path, "resnet20", "akamaster")
-    about = {"model": {"name": "resnet20", **weights.options("resnet20", "akamaster")}}
-    stored.save(tmp_path / "start", variables, about | {"preprocess": preprocess._asdict()})
+    network = weights.load(path, "resnet20", "akamaster")
+    networks.save(tmp_path / "start", "resnet20", network, {"source": "akamaster"})
     generator = np.random.default_rng(0)
     arrays = {"image": generator.integers(0, 256, (8, 32, 32, 3), np.uint8), "label": np.arange(8, dtype=np.int32)}
     fields = {"image": Field("image"), "label": Field("label", class_numbers(10))}
@@ -168,7 +168,7 @@ def test_akamasters_weights_are_trained_on_and_resumed(real_data, tmp_path):
     config = sweep.resolve(config, layout, dataset)
     assert config.model.zero_channels == "each_side" and config.data.std == (0.229, 0.224, 0.225)
     task = tasks.make(config, dataset, None)
-    assert_equal(task.init(jax.random.key(0), arrays), variables)
+    assert_equal(task.init(jax.random.key(0), arrays), network.variables)
     options = loop.Options(layout, checkpoint_seconds=0, progress=False)
     whole = loop.fit(task, config, dataset, tmp_path / "whole", options)
     shutil.copytree(tmp_path / "whole", tmp_path / "again")

@@ -47,9 +47,9 @@ def test_it_resumes_under_its_old_name_and_ends_as_it_would_have(workdir):
     assert run.result["parameters"] == result["parameters"]
 
 
-def test_it_is_evaluated_verified_and_reported(workdir, digits_dir):
+def test_it_is_evaluated_verified_and_reported(workdir, digits_dir, tmp_path):
     run, data = f"--run={workdir / NAME}", f"--data_dir={digits_dir}"
-    evaluated = run_page("evaluate", run, data, "--noprogress")
+    evaluated = run_page("evaluate", run, data, f"--workdir={tmp_path}", "--noprogress")
     result = json.loads((workdir / NAME / "result.json").read_text())
     assert evaluated.returncode == 0, evaluated.stderr
     assert json.loads(evaluated.stdout.splitlines()[-1])["test_error"] == pytest.approx(result["test_error"])

@@ -11,7 +11,7 @@ from flax import linen as nn
 from goldens.random_weights import normal, random_state_dict, summary
 from safetensors.numpy import load_file, save_file
 
-from cnn_jax import models, weights
+from cnn_jax import weights
 from cnn_jax.layers.dropout import Dropout
 
 GOLDENS = np.load(Path(__file__).parent / "goldens" / "torchvision.npz")
@@ -26,12 +26,12 @@ def relative_error(actual, expected):
 
 
 def load(case, folder):
-    """Our network, and its variables by way of a file of random weights in torchvision's form."""
+    """Our network, by way of a file of random weights in torchvision's form."""
     name, path = case.removesuffix(IN_TRAINING), folder / "random.safetensors"
     save_file(random_state_dict(ABOUT[case]["tensors"]), path)
-    variables, _ = weights.load(path, name, "torchvision")
+    network = weights.load(path, name, "torchvision")
     path.unlink()
-    return models.build(name, **weights.options(name, "torchvision")), variables
+    return network
 
 
 def assert_torchvisions(case, logits, endpoints, tolerance):
@@ -51,8 +51,8 @@ def test_numpy_draws_what_it_drew():
 
 @pytest.mark.parametrize("case", [case for case in ABOUT if not case.endswith(IN_TRAINING)])
 def test_logits_and_endpoints(case, tmp_path):
-    model, variables = load(case, tmp_path)
-    logits, endpoints = jax.jit(model.apply)(variables, normal("images", ABOUT[case]["images"]))
+    network = load(case, tmp_path)
+    logits, endpoints = jax.jit(network.model.apply)(network.variables, normal("images", ABOUT[case]["images"]))
     assert_torchvisions(case, logits, endpoints, 1e-4)
 
 
@@ -68,14 +68,15 @@ def test_training_googlenet(tmp_path):
     from its float64.
     """
     case = "googlenet_tv" + IN_TRAINING
-    model, variables = load(case, tmp_path)
+    network = load(case, tmp_path)
     with jax.enable_x64(True), nn.intercept_methods(undropped):
-        apply = partial(model.clone(dtype=np.float64).apply, train=True, mutable="batch_stats")
+        apply = partial(network.model.clone(dtype=np.float64).apply, train=True, mutable="batch_stats")
         images = np.float64(normal("images", ABOUT[case]["images"]))
-        results, updated = jax.jit(apply)(jax.tree.map(np.float64, variables), images)
+        results, updated = jax.jit(apply)(jax.tree.map(np.float64, network.variables), images)
         assert_torchvisions(case, *results, 1e-10)
 
-    weights.save(tmp_path / "updated.safetensors", "googlenet_tv", "torchvision", variables | updated)
+    network = network._replace(variables=network.variables | updated)
+    weights.save(tmp_path / "updated.safetensors", "googlenet_tv", "torchvision", network)
     after = load_file(tmp_path / "updated.safetensors")
     before = random_state_dict(ABOUT[case]["tensors"])
     # PyTorch's running variance, unlike what it normalises by, is the unbiased estimate from `count` numbers.

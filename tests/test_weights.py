@@ -9,8 +9,10 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
-from cnn_jax import models, weights
+from cnn_jax import weights
+from cnn_jax.data.preprocess import Preprocess
 from cnn_jax.layers.initializers import initialize
+from cnn_jax.network import Network
 from cnn_jax.weights import WeightsError
 
 REAL = [
@@ -24,11 +26,12 @@ REAL = [
 
 
 def drawn(name, source, num_classes=10):
-    """Variables that somebody may have trained: initial ones, with statistics and biases that are not 0 or 1."""
-    model = models.build(name, num_classes=num_classes, **weights.options(name, source))
+    """A network that somebody may have trained: at its start, with statistics and biases that are not 0 or 1."""
+    model = weights.build(name, source, num_classes=num_classes)
     variables = initialize(model, jax.random.key(0), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
     generator = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: leaf + generator.uniform(0.1, 1, leaf.shape).astype(np.float32), variables)
+    variables = jax.tree.map(lambda leaf: leaf + generator.uniform(0.1, 1, leaf.shape).astype(np.float32), variables)
+    return Network(model, variables, Preprocess(None, None, (0.5,) * 3, (0.5,) * 3), 3)
 
 
 def assert_equal(one, other):
@@ -41,15 +44,15 @@ def assert_equal(one, other):
 @pytest.mark.parametrize(("file", "name", "source"), REAL)
 def test_a_real_file_goes_through_unchanged(real_data, tmp_path, file, name, source):
     path = real_data / "weights" / f"{file}.safetensors"
-    variables, _ = weights.load(path, name, source)
-    weights.save(tmp_path / "again.safetensors", name, source, variables)
+    network = weights.load(path, name, source)
+    weights.save(tmp_path / "again.safetensors", name, source, network)
     old, new = load_file(path), load_file(tmp_path / "again.safetensors")
     assert old.keys() == new.keys()
     for key in old:
         assert (old[key].dtype, old[key].shape) == (new[key].dtype, new[key].shape)
         if not key.endswith("num_batches_tracked"):
             np.testing.assert_array_equal(old[key], new[key])
-    assert_equal(weights.load(tmp_path / "again.safetensors", name, source)[0], variables)
+    assert_equal(weights.load(tmp_path / "again.safetensors", name, source).variables, network.variables)
 
 
 @pytest.mark.parametrize(
@@ -57,9 +60,9 @@ def test_a_real_file_goes_through_unchanged(real_data, tmp_path, file, name, sou
     [("resnet44", "akamaster"), ("resnet110", "akamaster"), ("plain56", "amartyn"), ("resnet44", "amartyn")],
 )
 def test_any_depth_of_the_cifar_families_goes_there_and_back(tmp_path, name, source):
-    variables = drawn(name, source)
-    weights.save(tmp_path / "deep.safetensors", name, source, variables)
-    assert_equal(weights.load(tmp_path / "deep.safetensors", name, source)[0], variables)
+    network = drawn(name, source)
+    weights.save(tmp_path / "deep.safetensors", name, source, network)
+    assert_equal(weights.load(tmp_path / "deep.safetensors", name, source).variables, network.variables)
 
 
 # Names of the deepest blocks as the authors' files of these depths have them.
@@ -72,17 +75,11 @@ def test_the_names_of_deeper_files(tmp_path, name, source, last):
     assert load_file(tmp_path / "deep.safetensors")[last].shape == (64, 64, 3, 3)
 
 
-def test_preprocessing_travels_with_the_weights():
-    assert weights.preprocess("resnet20", "akamaster").mean == (0.485, 0.456, 0.406)
-    assert weights.preprocess("plain20", "amartyn")[:4] == (None, None, (0.49187,) * 3, (0.24697,) * 3)
-    assert weights.preprocess("vgg16", "torchvision")[:2] == (256, 224)
-    assert weights.preprocess("googlenet_tv", "torchvision").std == (0.5,) * 3
-
-
 def test_the_number_of_classes_is_the_files(tmp_path):
     weights.save(tmp_path / "w.safetensors", "resnet8", "akamaster", drawn("resnet8", "akamaster", 7))
-    variables, _ = weights.load(tmp_path / "w.safetensors", "resnet8", "akamaster")
-    assert variables["params"]["fc"]["kernel"].shape == (64, 7)
+    network = weights.load(tmp_path / "w.safetensors", "resnet8", "akamaster")
+    assert network.variables["params"]["fc"]["kernel"].shape == (64, 7)
+    assert (network.model.num_classes, network.class_names) == (7, tuple("0123456"))
 
 
 def test_all_that_does_not_fit_is_one_line(tmp_path):
@@ -139,8 +136,8 @@ def test_pytorchs_own_files_are_read_and_code_in_them_is_not_run(tmp_path):
     weights.save(tmp_path / "w.safetensors", "resnet8", "akamaster", drawn("resnet8", "akamaster"))
     tensors = {f"module.{name}": torch.tensor(array) for name, array in load_file(tmp_path / "w.safetensors").items()}
     torch.save({"state_dict": tensors, "best_prec1": 91.0}, tmp_path / "w.th")
-    ours, theirs = (weights.load(tmp_path / file, "resnet8", "akamaster")[0] for file in ("w.safetensors", "w.th"))
-    assert_equal(ours, theirs)
+    ours, theirs = (weights.load(tmp_path / file, "resnet8", "akamaster") for file in ("w.safetensors", "w.th"))
+    assert_equal(ours.variables, theirs.variables)
 
     class Code:
         def __reduce__(self):

@@ -52,10 +52,15 @@ def read(path: str | os.PathLike, channels: int = 3, decoding: Decoding = AS_STO
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); give an image file") from error
     try:
-        image = decode(open_image(data, str(path)), str(path), decoding, "L" if channels == 1 else "RGB")
+        return to_pixels(open_image(data, str(path)), str(path), channels, decoding)
     except DataError as error:
         raise DataError(str(error).removesuffix(LEAVE_OUT)) from error
-    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def to_pixels(image: Image.Image, name: str, channels: int, decoding: Decoding = AS_STORED) -> np.ndarray:
+    """A PIL image as uint8 (H, W, channels), RGB for 3 and grey for 1; raises DataError, see `decode`."""
+    pixels = np.asarray(decode(image, name, decoding, "L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def open_image(data: bytes, name: str) -> ImageFile.ImageFile:
@@ -92,13 +97,12 @@ def decoded_size(image: Image.Image, decoding: Decoding) -> tuple[int, int]:
     return image.size[::-1] if is_turned(image, decoding) else image.size
 
 
-def decode(file: ImageFile.ImageFile, name: str, decoding: Decoding = AS_STORED, mode: str = "RGB") -> Image.Image:
+def decode(image: Image.Image, name: str, decoding: Decoding = AS_STORED, mode: str = "RGB") -> Image.Image:
     """The image in mode RGB or L, see this module for what becomes of all kinds; raises DataError."""
     try:
-        orient, deep = orientation(file), any(";16" in str(tile[3]) for tile in file.tile)
-        file.load()
-        tell_of_losses(file, name)
-        image: Image.Image = file
+        orient, deep = orientation(image), has_16_bits(image)
+        image.load()
+        tell_of_losses(image, name)
         if image.mode in HIGH:
             image = scale_to_8_bits(image, name, decoding.bits)
         elif deep:
@@ -120,6 +124,11 @@ def decode(file: ImageFile.ImageFile, name: str, decoding: Decoding = AS_STORED,
         "TensorFlow take it, and others like it; data.exif_orientation=true turns both upright",
     )
     return image
+
+
+def has_16_bits(image: Any) -> bool:
+    """Whether what is still to be decoded has 16 bits a channel."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def tell_once(kind: str, line: str) -> None:

@@ -90,13 +90,16 @@ def complete(model: Model, image_size: int) -> Model:
 
     Raises ConfigError on an unknown name, a setting the network does not have, or images too small.
     """
-    known = model_fields(get_constructor(model.name))
     network = build(model.name, **{"image_size": image_size} | build_arguments(model))
     if getattr(network, "padding_mode", "") == "valid":
         require_valid_padding(model.name, network)
-    return dataclasses.replace(
-        model, **{name: getattr(network, name) for name in vars(model).keys() & known.keys() if name != "name"}
-    )
+    return describe(model.name, network)
+
+
+def describe(name: str, network: Any) -> Model:
+    """The settings of a network, such that `build` makes it again of them; those it does not have are None."""
+    known = model_fields(get_constructor(name)).keys() & {field.name for field in dataclasses.fields(Model)}
+    return Model(name=name, **{field: getattr(network, field) for field in known})
 
 
 def require_valid_padding(name: str, network: Any) -> None:

@@ -88,10 +88,33 @@ def draw(examples: Mapping[str, np.ndarray], fields: Mapping[str, Field], title:
     return page
 
 
-def show_image(axes: Axes, example: Mapping[str, Any], fields: Mapping[str, Field], names: Mapping[str, str]) -> None:
-    image = example[names["image"]]
+def draw_sheet(
+    images: Sequence[np.ndarray], captions: Sequence[tuple[str, str]], title: str, columns: int = 6
+) -> Figure:
+    """Each image, uint8 (H, W, C) of any size, with a line above it and one below, at times none at all."""
+    rows = -(-len(images) // columns)
+    with matplotlib.rc_context(STYLE):
+        page = Figure(figsize=(1.4 * columns + 0.1, 1.65 * rows + 0.3))
+        across, down = page.get_size_inches()
+        for index, (image, (above, below)) in enumerate(zip(images, captions, strict=True)):
+            left, bottom = 1.4 * (index % columns) + 0.1, 1.65 * (rows - 1 - index // columns) + 0.2
+            axes = page.add_axes((left / across, bottom / down, 1.25 / across, 1.25 / down))
+            show_pixels(axes, image)
+            axes.set_title(above, fontsize=6, pad=2, loc="left")
+            axes.text(0, -0.03, below, transform=axes.transAxes, va="top", fontsize=6, color="#B03A00")
+        page.suptitle(title, fontsize=8, y=1 - 0.06 / down, va="top")
+    return page
+
+
+def show_pixels(axes: Axes, image: np.ndarray) -> None:
+    """uint8 (H, W, C): colour of three channels, else the first in grey."""
     axes.axis("off")
     axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray", vmin=0, vmax=255)
+
+
+def show_image(axes: Axes, example: Mapping[str, Any], fields: Mapping[str, Field], names: Mapping[str, str]) -> None:
+    image = example[names["image"]]
+    show_pixels(axes, image)
     labels = [field.names[example[name]] for name, field in fields.items() if field.kind == "label"]
     axes.set_title(textwrap.shorten(", ".join(labels), 30, placeholder="..."), fontsize=6, pad=2, loc="left")
     if "boxes" not in names:

@@ -54,12 +54,12 @@ def results(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], path: str | os.PathLike) -> None:
-    """Writes the rows atomically; errors as fractions, an empty field for a missing value."""
+    """Writes the rows atomically; errors as fractions, an empty field for a missing value, file names as they are."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    write_atomically(path, text.getvalue().encode(errors="surrogateescape"))  # as `os.fsdecode` makes them
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:

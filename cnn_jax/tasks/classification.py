@@ -16,7 +16,7 @@ from cnn_jax.data.augment import random_crop_and_flip
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
-from cnn_jax.tasks.images import complete_crop, complete_mean, input_shape, preprocessing
+from cnn_jax.tasks.images import complete_crop, complete_mean, describe_network, input_shape, preprocessing
 from cnn_jax.train.task import Headline, Task
 
 SUMS = ("loss", "error", "count")
@@ -111,6 +111,7 @@ def _make(
         headline=Headline("error"),
         unit="images",
         facts=lambda: {"macs": count_macs(model, shape)},
+        network=lambda: describe_network(images, dataset, objective.label),
     )
 
 

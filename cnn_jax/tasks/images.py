@@ -1,18 +1,18 @@
 """What a network is shown of the images of a data set: shared by the tasks."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
 
 from cnn_jax import models
 from cnn_jax.config import Config, ConfigError, Data
 from cnn_jax.data import DataError, Dataset
-from cnn_jax.data.augment import average_pool, on_canvas, pixel_mean, standardize
+from cnn_jax.data.augment import on_canvas, pixel_mean
 from cnn_jax.data.picture import open_image
+from cnn_jax.data.preprocess import Preprocess
+from cnn_jax.network import describe
 from cnn_jax.train.processes import print_once
 
 # What the papers' recipes for ImageNet show of an image: the middle 224 pixels of a short side of 256, less the mean
@@ -77,15 +77,25 @@ def input_shape(data: Data, dataset: Dataset) -> tuple[int, int, int]:
     return height // data.average_pool, width // data.average_pool, channels
 
 
-def preprocessing(data: Data, dataset: Dataset) -> Callable[[jax.Array], jax.Array]:
+def preprocessing(data: Data, dataset: Dataset) -> Preprocess:
     """What turns uint8 (B, H, W, C) into what the network sees, float32."""
-    mean = np.asarray(data.mean, np.float32) if data.mean else pixel_mean(dataset.splits["train"]["image"])
-    std = np.asarray(data.std or 1.0, np.float32)
-    if mean.ndim == 3 and data.canvas:
+    mean = data.mean or pixel_mean(dataset.splits["train"]["image"])
+    if isinstance(mean, np.ndarray) and data.canvas:
         mean = np.asarray(on_canvas(mean[None], data.canvas)[0])
+    return Preprocess(
+        data.resolved_test_short_side if data.crop else None,
+        data.crop or None,
+        mean,
+        data.std or (1.0,),
+        canvas=data.canvas,
+        average_pool=data.average_pool,
+        bits=data.bits,
+        exif_orientation=data.exif_orientation,
+    )
 
-    def images(image: jax.Array) -> jax.Array:
-        image = on_canvas(image, data.canvas) if data.canvas else image
-        return average_pool(standardize(image, mean, std), data.average_pool)
 
-    return images
+def describe_network(shown: Preprocess, dataset: Dataset, label: str) -> dict[str, Any]:
+    """What a user of the trained network has to know beside its variables, see `network.describe`."""
+    height, width, channels = (0, 0, 3) if shown.crop else dataset.image_shape
+    image_size = None if shown.crop else (height, width)
+    return describe(shown, channels, dataset.class_names(label), image_size)

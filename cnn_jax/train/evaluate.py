@@ -22,6 +22,7 @@ def evaluate(
     batches: Iterable[Batch],
     names: Sequence[str],
     progress: bool = False,
+    total: int | None = None,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Means of a task's sums over all examples, `{"loss": 0.31, "error": 0.08}`, and its outputs of each, in order.
 
@@ -32,10 +33,12 @@ def evaluate(
       resident, batches: as `feed` makes them.
       names: of the sums, `count` among them.
       progress: whether to draw a bar on stderr.
+      total: how many batches there are, for the bar, where `batches` cannot tell.
     """
     sums, parts = devices.replicate(layout, zero_sums(names)), []
     interval = 0.1 if sys.stderr.isatty() else 30.0
-    for batch in tqdm(batches, "evaluating", unit="batch", mininterval=interval, disable=not progress):
+    bar = tqdm(batches, "evaluating", total, unit="batch", mininterval=interval, disable=not progress)
+    for batch in bar:
         sums, outputs = evaluate_step(sums, variables, resident, devices.shard(layout, batch))
         # Hundreds of steps ahead, the sums over CPU devices can wait for each other for ever.
         jax.block_until_ready(sums)

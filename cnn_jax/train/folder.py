@@ -83,6 +83,16 @@ class RunFolder:
         self.events = self.held.enter_context(Events(self.path, start))
         return start
 
+    def keep_network(self, about: Callable[[], dict[str, Any]]) -> None:
+        """Writes network.json, of what the function gives, where it is not there yet."""
+        path = self.path / "network.json"
+
+        def write() -> None:
+            if not path.exists() and (content := about()):
+                record.write_json(path, content)
+
+        self._run_on_leader(write)
+
     def add_facts(self, **facts: Any) -> None:
         """Adds facts about this session to the manifest."""
         if processes.is_leader():

@@ -112,6 +112,7 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
                 state,
                 lambda: Session(path, config, dataset, options.layout, dict(options.about), penalized, task.headline),
             )
+            folder.keep_network(task.network)
             run = Training(task, config, folder, options, program, dataset, signals)
             state = train(run, devices.replicate(options.layout, state), start)
             if config.patience:

@@ -1,6 +1,7 @@
 """The run folder: the only thing a run leaves behind and the only thing a report reads.
 
 config.json     what determines the numbers, complete
+network.json    what a user of the network needs beside its variables: preprocessing, class names
 metrics.jsonl   one line an evaluation; holds no clock, so a resumed run writes the very same bytes
 losses.float32  the loss of every step, little-endian; with it `verify` tells whether a run repeats itself
 checkpoints/    Orbax

@@ -84,6 +84,8 @@ class Task(NamedTuple):
       unit: what an example is called.
       evaluation_sums: names of the sums of `evaluate` where they are others than those of `loss`; empty is the same.
       facts: what result.json is to hold of the network itself, for instance its multiply-accumulates; asked at the end.
+      network: what a user of the trained network has to know beside its variables, as JSON knows it; asked when the run
+        begins, and kept in its folder. Empty where there is nothing.
       outputs: `(variables, batch) -> {name: (B, ...)}` for metrics that are no means; None where there are none.
       score: `(outputs, annotations) -> {metric: number}` on the host, of a whole split: the outputs (N, ...) of every
         example once, in the order of the split, and the split's fields but the image, likewise.
@@ -97,6 +99,7 @@ class Task(NamedTuple):
     unit: str
     evaluation_sums: tuple[str, ...] = ()
     facts: Callable[[], dict[str, Any]] = dict
+    network: Callable[[], dict[str, Any]] = dict
     outputs: Callable[..., Any] | None = None
     score: Callable[..., dict[str, float]] | None = None
 

@@ -22,7 +22,8 @@ def save(folder: Path, variables: dict[str, Any], about: dict[str, Any]) -> None
     Args:
       folder: new.
       variables: collections of nested dicts of arrays.
-      about: `model`, the settings of the network, and `preprocess`, its `mean` and `std`; what else is of use.
+      about: `model`, the settings of the network, and `preprocess`, its `mean` and `std`, better all that
+        `network.describe` gives; what else is of use.
 
     Raises RecordError where the folder is there already or cannot be written.
     """
@@ -44,26 +45,46 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The variables of a folder that `save` wrote, or of a run's newest checkpoint that is whole, and what is known.
 
     Returns:
-      The variables, numpy arrays, and a dict with `model`, `preprocess` and `digest`, and of a run `step`.
+      The variables, numpy arrays, and what `describe` gives with their `digest`, and of a run `step`.
 
     Raises:
       RecordError: there are none, they cannot be read, or they are not what was saved.
     """
-    about = record.read_json(folder / METADATA_FILE)
-    if about is not None:
+    about = describe(folder)
+    if "digest" in about:
         variables = read_tree(folder / "variables")
         if digest(variables) != about["digest"]:
             raise record.RecordError(f"{folder} is damaged: its content is not what was saved")
         return variables, about
-    steps = sorted((folder / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+    step, variables = read_newest(find_steps(folder))
+    return variables, about | {"digest": digest(variables), "step": step}
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What is known of a converted checkpoint or a run, its variables left unread.
+
+    Returns:
+      A dict with `model`, the settings of the network; `preprocess`, its `mean` and `std`, as a config has them; and
+      `network`, all that `network.describe` gives, None where an older version did not write it.
+
+    Raises RecordError where the folder is neither.
+    """
+    about = record.read_json(folder / METADATA_FILE)
+    if about is not None:
+        return about | {"network": about if "class_names" in about else None}
     config = record.read_json(folder / "config.json")
-    if config is None or not steps:
+    if config is None or not find_steps(folder):
         raise record.RecordError(
             f"{folder} is neither a converted checkpoint nor a run with one; see ./launch.sh convert"
         )
-    step, variables = read_newest(steps)
-    about = {"model": config["model"], "preprocess": {name: config["data"][name] for name in ("mean", "std")}}
-    return variables, about | {"digest": digest(variables), "step": step}
+    preprocess = {name: config["data"][name] for name in ("mean", "std")}
+    network = record.read_json(folder / "network.json")
+    return {"model": config["model"], "preprocess": preprocess, "network": network}
+
+
+def find_steps(folder: Path) -> list[Path]:
+    """The checkpoints of a run, by step."""
+    return sorted((folder / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
 
 
 def read_newest(steps: list[Path]) -> tuple[int, dict[str, Any]]:

@@ -5,9 +5,10 @@ Option A has half of its zero channels on each side; images have ImageNet's mean
 
 from typing import Any
 
+from cnn_jax.data.preprocess import Preprocess
 from cnn_jax.models import cifar_depth
 from cnn_jax.weights.classes import CIFAR10
-from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, make_tensor
+from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, LeafPath, Tensor, make_tensor
 
 SUPPORTED = "resnet and a depth 6n + 2, such as resnet20"
 COUNTS_BATCHES = False
@@ -33,7 +34,7 @@ def classifier(name: str) -> str:
     return "linear"
 
 
-def find_tensor(name: str, path: Path) -> Tensor:
+def find_tensor(name: str, path: LeafPath) -> Tensor:
     match path[1:-1]:
         case ("fc",):
             return make_tensor("linear", path, linear=True)

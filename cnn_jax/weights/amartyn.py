@@ -5,9 +5,10 @@ Option A appends its zero channels; all channels of an image have one mean and o
 
 from typing import Any
 
+from cnn_jax.data.preprocess import Preprocess
 from cnn_jax.models import cifar_depth
 from cnn_jax.weights.classes import CIFAR10
-from cnn_jax.weights.naming import Path, Preprocess, Tensor, make_tensor
+from cnn_jax.weights.naming import LeafPath, Tensor, make_tensor
 
 SUPPORTED = "plain or resnet and a depth 6n + 2, such as plain20"
 COUNTS_BATCHES = True
@@ -33,7 +34,7 @@ def classifier(name: str) -> str:
     return "fcOut"
 
 
-def find_tensor(name: str, path: Path) -> Tensor:
+def find_tensor(name: str, path: LeafPath) -> Tensor:
     match path[1:-1]:
         case ("fc",):
             return make_tensor("fcOut", path, linear=True)

@@ -1,11 +1,11 @@
-"""What every source says of its tensors: how one is called, how its axes lie, how its images are prepared."""
+"""What every source says of its tensors: how one is called, how its axes lie."""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 
-Path = tuple[str, ...]
+LeafPath = tuple[str, ...]
 """Where a leaf is in our variables: ("params", "stage1_block1", "conv1", "conv", "kernel")."""
 
 LEAVES = {"kernel": "weight", "bias": "bias", "scale": "weight", "mean": "running_mean", "var": "running_var"}
@@ -24,32 +24,14 @@ class Tensor(NamedTuple):
     conv    (O, I, H, W)    our (H, W, I, O)
     dense   (O, I)          our (I, O), or, of a map flattened channels first, O x IHW, our (H, W, I, O)
     vector  (C,)            the same
+    own     any             the same: the file has ours
     """
 
     name: str
     layout: str
 
 
-class Preprocess(NamedTuple):
-    """What an image goes through before a network with these weights; pixels are RGB, in [0, 1].
-
-    Attributes:
-      resize: pixels that the shorter side is scaled to; None is no scaling.
-      crop: pixels a side of the square cut from the centre; None is the whole image.
-      interpolation: bilinear or bicubic.
-      antialias: whether scaling down averages over what a pixel covers, as Pillow does.
-      mean, std: what is subtracted from each channel, and what it is then divided by.
-    """
-
-    resize: int | None
-    crop: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str = "bilinear"
-    antialias: bool = True
-
-
-def make_tensor(module: str, path: Path, linear: bool = False) -> Tensor:
+def make_tensor(module: str, path: LeafPath, linear: bool = False) -> Tensor:
     """The tensor of a leaf of ours in their module; `linear` is where that takes a flattened map."""
     layout = ("dense" if linear else "conv") if path[-1] == "kernel" else "vector"
     return Tensor(f"{module}.{LEAVES[path[-1]]}", layout)
@@ -64,18 +46,19 @@ def to_source_layout(array: np.ndarray, layout: str) -> np.ndarray:
 
 
 def from_source_layout(array: np.ndarray, layout: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Their tensor as a leaf of ours of that shape; undoes `to_source_layout`."""
-    if layout == "vector":
-        return np.ascontiguousarray(array)
-    if len(shape) == 2:
-        return np.ascontiguousarray(array.T)
-    height, width, inputs, outputs = shape
-    return np.ascontiguousarray(array.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0))
+    """Their tensor as a leaf of ours of that shape, a float32 copy in order; undoes `to_source_layout`."""
+    if layout not in ("vector", "own"):
+        if len(shape) == 2:
+            array = array.T
+        else:
+            height, width, inputs, outputs = shape
+            array = array.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0)
+    return np.array(array, np.float32, order="C")
 
 
 def source_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
     """The shape of their tensor, by that of our leaf."""
-    if layout == "vector":
+    if layout in ("vector", "own"):
         return shape
     if layout == "dense":
         return shape[-1], math.prod(shape[:-1])

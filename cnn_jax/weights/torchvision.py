@@ -7,10 +7,11 @@ import itertools
 import re
 from typing import Any
 
+from cnn_jax.data.preprocess import Preprocess
 from cnn_jax.models import get_constructor, model_fields
 from cnn_jax.models.vgg import KERNEL_SIZES
 from cnn_jax.weights.classes import imagenet
-from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, Path, Preprocess, Tensor, make_tensor
+from cnn_jax.weights.naming import IMAGENET_MEAN, IMAGENET_STD, LeafPath, Tensor, make_tensor
 
 SUPPORTED = "alexnet_owt, vgg11, 13, 16, 19 and these with _bn, googlenet_tv, resnet18, 34, 50, 101, 152, squeezenet1_1"
 FAMILIES = ("alexnet", "vgg", "googlenet", "resnet", "squeezenet")
@@ -65,7 +66,7 @@ def classifier(name: str) -> str:
     return {"alexnet": "classifier.6", "vgg": "classifier.6", "squeezenet": "classifier.1"}.get(family(name), "fc")
 
 
-def find_tensor(name: str, path: Path) -> Tensor:
+def find_tensor(name: str, path: LeafPath) -> Tensor:
     first, *inside = path[1:-1]
     match family(name):
         case "alexnet":

@@ -2,6 +2,11 @@
 
 from absl import flags
 
+from cnn_jax.config import Config
+from cnn_jax.data import Dataset
+from cnn_jax.runner import load_config_dataset
+
+FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Folder of prepared data sets; by default TFDS's own, ~/tensorflow_datasets.")
 flags.DEFINE_bool("download", False, "Download and prepare the data set where it is missing; never done without.")
 flags.DEFINE_float(
@@ -9,3 +14,8 @@ flags.DEFINE_float(
 )
 flags.DEFINE_bool("skip_damaged", False, "Try every streamed image once, and leave out what cannot be decoded.")
 flags.DEFINE_integer("decode_workers", 0, "Processes that decode streamed images; 0 is threads.", lower_bound=0)
+
+
+def read_dataset(config: Config) -> Dataset:
+    """What a config learns from and is tested on; raises DataError or ConfigError."""
+    return load_config_dataset(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)

@@ -9,7 +9,7 @@ from absl import flags
 
 from cnn_jax.config import ConfigError
 from cnn_jax.evaluation import Protocol, choose_protocol, make_views
-from cnn_jax.evaluation.networks import Network
+from cnn_jax.network import Network
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("crops", 1, "1, the middle; 10 (Krizhevsky et al. 2012); or 144 (Szegedy et al. 2015).")

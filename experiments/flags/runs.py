@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cnn_jax import config, plan, presets, sweep
+from cnn_jax import config, initial, plan, presets, sweep
 from cnn_jax.config import Config, ConfigError, Model
 from cnn_jax.data import Dataset
 from cnn_jax.models import build, cifar_depth
@@ -56,7 +56,8 @@ def make_configs_and_datasets(
         flagged = {"data.validation": FLAGS.validation, "data.test_share": FLAGS.test_share, "init_from": start}
         flagged["model.width"] = width.choose_width(model)
         given = {path: value for path, value in flagged.items() if value is not None}
-        for cell in sweep.grid(config.replace_fields(choose_recipe(model), given), axes):
+        base = config.replace_fields(choose_recipe(model), given)
+        for cell in sweep.grid(initial.adopt_standardization(base) if start else base, axes):
             found.append(config.override(cell, fit_batch_norm(cell, assignments)))
     layout = settings.make_settings().layout
     for cell in found:

@@ -6,30 +6,36 @@ from absl import flags
 
 from cnn_jax import data
 from cnn_jax.config import ConfigError
-from cnn_jax.data import Dataset
+from cnn_jax.data import Dataset, class_numbers
 from cnn_jax.data.stream import squares
 from cnn_jax.evaluation import networks
-from cnn_jax.evaluation.networks import Network
-from cnn_jax.runner import load_config_dataset
-from cnn_jax.weights import SOURCES
+from cnn_jax.network import Network
 from experiments.flags import data as data_flags
 from experiments.flags import devices, launcher
+from experiments.flags import weights as weights_flags
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(devices)
 flags.adopt_module_key_flags(data_flags)
+flags.adopt_module_key_flags(weights_flags)
 flags.DEFINE_string("run", None, "A run folder of ours, whose newest checkpoint is tested; or give --weights.")
-flags.DEFINE_string("weights", None, "A file of other people's weights; with --model and --source.")
-flags.DEFINE_string("model", None, "Network of --weights, such as resnet20 or squeezenet1_1.")
-flags.DEFINE_string("source", None, f"Whose --weights, for names and preprocessing: {', '.join(SOURCES)}.")
 flags.DEFINE_string("dataset", None, "Data set: digits, or a TFDS name such as cifar10 or mnist; a run's is its own.")
 
 
+def name() -> str:
+    """What is made of the network is called by: the model and whose weights they are, or the folder that it is in."""
+    if FLAGS.model and FLAGS.source:
+        return f"{FLAGS.model}_{FLAGS.source}"
+    return launcher.expand_path(FLAGS.run or FLAGS.weights).resolve().name
+
+
 def load_network() -> Network:
-    """The network of --weights; raises ConfigError or WeightsError."""
-    if FLAGS.run is not None or None in (FLAGS.weights, FLAGS.model, FLAGS.source):
-        raise ConfigError("give a network: --weights, --model and --source, or on a data set --run alone")
-    return networks.load_weights(launcher.expand_path(FLAGS.weights), FLAGS.model, FLAGS.source)
+    """The network of --run, or of --weights, a file or a converted checkpoint; raises whatever a user can mend."""
+    if (FLAGS.run is None) == (FLAGS.weights is None):
+        raise ConfigError("give a network: --run alone, or --weights, with --model and --source")
+    path = launcher.expand_path(FLAGS.run or FLAGS.weights)
+    surplus, read = FLAGS.ignore_surplus, data_flags.read_dataset
+    return networks.load(path, FLAGS.model, FLAGS.source, ignore_surplus=surplus, read_dataset=read)
 
 
 def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str, Any]]:
@@ -41,15 +47,24 @@ def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str
         network = load_network()
         if FLAGS.dataset is None:
             raise ConfigError("give --dataset, such as cifar10, or --image=FILE")
-        dataset = data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
+        dataset = data.load(
+            FLAGS.dataset,
+            FLAGS.data_dir,
+            download=FLAGS.download,
+            streamed=None if streamed else False,
+            skip_damaged=FLAGS.skip_damaged,
+        )
         networks.require_fit(network, dataset)
-        return network, dataset, {"model": FLAGS.model, "weights": FLAGS.weights, "source": FLAGS.source}
+        if network.class_names == class_numbers(dataset.num_classes):  # whoever trained it did not tell their names
+            network = network._replace(class_names=dataset.class_names())
+        about = {name: FLAGS[name].value for name in ("model", "weights", "source") if FLAGS[name].value}
+        return network, dataset, about
     for name in ("weights", "model", "source", "dataset"):
         if FLAGS.flag_values_dict()[name] is not None:
             raise ConfigError(f"--{name}: a run has its own; leave it out beside --run")
     folder = launcher.expand_path(FLAGS.run)
     config = networks.read_config(folder)
-    dataset = load_config_dataset(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
+    dataset = data_flags.read_dataset(config)
     network, step = networks.load_run(folder, config, dataset)
     if dataset.streamed and not streamed:
         dataset = squares.load_squares(dataset, config.data.resolved_test_short_side, ["test"], FLAGS.examples)
@@ -70,4 +85,4 @@ def network_and_images() -> tuple[Network, Dataset | None, str]:
     dataset = FLAGS.dataset and data.load(FLAGS.dataset, FLAGS.data_dir, download=FLAGS.download)
     if dataset:
         networks.require_channels(network, dataset)
-    return network, dataset, f"{FLAGS.model}, {FLAGS.source}"
+    return network, dataset, f"{FLAGS.model}, {FLAGS.source}" if FLAGS.model else FLAGS.weights

@@ -3,6 +3,6 @@
 from cnn_jax.data.stream.encoded import Encoded
 from cnn_jax.data.stream.loader import evaluation, training
 from cnn_jax.data.stream.pictures import Augmentation
-from cnn_jax.data.stream.views import Middle, Views
+from cnn_jax.data.stream.views import Fitted, Middle, Views
 
-__all__ = ["Augmentation", "Encoded", "Middle", "Views", "evaluation", "training"]
+__all__ = ["Augmentation", "Encoded", "Fitted", "Middle", "Views", "evaluation", "training"]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL
 from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError, Dataset
@@ -19,11 +20,12 @@ from cnn_jax.data.stream.encoded import Encoded
 def leave_out(dataset: Dataset, progress: bool) -> Dataset:
     """The dataset without the images that cannot be decoded, which `damaged` names.
 
-    What was found is kept under $XDG_CACHE_HOME/cnn_jax, by the dataset's fingerprint, so that trying all of them is
-    done once.
+    What was found is kept under $XDG_CACHE_HOME/cnn_jax, by the dataset's fingerprint, how it is decoded and by which
+    Pillow, so that trying all of them is done once.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cnn_jax" / "damaged"
-    found = cache / f"{dataset.fingerprint}.json"
+    tried = dataset.fingerprint, *(tuple(images.decoding) for images in dataset.splits.values()), PIL.__version__
+    found = cache / f"{hashlib.sha256(repr(tried).encode()).hexdigest()[:16]}.json"
     try:
         bad = json.loads(found.read_text())
     except (OSError, ValueError):

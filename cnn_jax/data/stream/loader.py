@@ -16,7 +16,7 @@ from cnn_jax.data.batches import epoch_order
 from cnn_jax.data.dataset import ON_HOST, DataError
 from cnn_jax.data.stream.encoded import Encoded
 from cnn_jax.data.stream.pictures import Augmentation, augment_example
-from cnn_jax.data.stream.views import Middle, Views, show
+from cnn_jax.data.stream.views import Fitted, Middle, Views, show
 
 AHEAD = 4  # batches that threads decode before they are asked for
 Batch = dict[str, np.ndarray]
@@ -56,7 +56,7 @@ class EvaluationExamples(NamedTuple):
     split: Encoded
     batch_size: int
     share: tuple[int, int]
-    shown: Middle | Views
+    shown: Middle | Views | Fitted
 
     def size(self) -> int:
         return -(-len(self.split) // self.batch_size) * (self.batch_size // self.share[1])
@@ -168,7 +168,7 @@ def evaluation(
     *,
     batch_size: int,
     share: tuple[int, int],
-    shown: Middle | Views,
+    shown: Middle | Views | Fitted,
     workers: int = 0,
 ) -> Iterator[Batch]:
     """Every example of the split once; see `training`.

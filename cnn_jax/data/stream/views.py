@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.data.dataset import AS_STORED, Decoding
-from cnn_jax.data.picture import decode, decoded_size, open_image
+from cnn_jax.data.picture import decode, decoded_size, open_image, to_pixels
 from cnn_jax.data.stream.encoded import Encoded
 from cnn_jax.data.stream.placement import Placement, needs_placement, place
 
@@ -78,7 +78,23 @@ class Views(NamedTuple):
         return [*arrays, *(array[:, ::-1] for array in arrays)]
 
 
-def show(view: Middle | Views, split: Encoded, index: int) -> dict[str, Any]:
+class Fitted(NamedTuple):
+    """The whole of an image, as far as its shape allows, where a network saw images of one size: uint8 (H, W, C).
+
+    Attributes:
+      height, width: of those.
+      channels: C; of 1 the image is made grey.
+    """
+
+    height: int
+    width: int
+    channels: int
+
+    def __call__(self, data: bytes, name: str, decoding: Decoding = AS_STORED) -> np.ndarray:
+        return fit(to_pixels(open_image(data, name), name, self.channels, decoding), (self.height, self.width))
+
+
+def show(view: Middle | Views | Fitted, split: Encoded, index: int) -> dict[str, Any]:
     """An example of a split with its image as the view has it; a label map and boxes likewise, of a single middle.
 
     Raises DataError where the image cannot be read or decoded.
@@ -89,6 +105,33 @@ def show(view: Middle | Views, split: Encoded, index: int) -> dict[str, Any]:
         size = decoded_size(open_image(example["image"], name), split.decoding)
         example = place(example, split.kinds, view.placement(*size))
     return example | {"image": image}
+
+
+def fit(pixels: np.ndarray, size: tuple[int, int], short_side: int | None = None) -> np.ndarray:
+    """The middle of an image as uint8 (*size, C): it is resized, as PIL does, and cut.
+
+    Args:
+      pixels: uint8 (H, W, C), C 1 or 3.
+      size: height and width of what is cut from the middle.
+      short_side: pixels that the short side is resized to first; None is as many as just cover `size`, and an image
+        that has that size is left as it is.
+    """
+    if short_side is None and pixels.shape[:2] == size:
+        return pixels
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    if short_side is not None or size[0] == size[1]:
+        image = middle(resize_short_side(image, short_side or size[0]), size[0])
+    else:
+        image = cover(image, *size)
+    return np.asarray(image).reshape(*size, pixels.shape[-1])
+
+
+def cover(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The middle of an image resized so that it just covers `height` x `width`."""
+    scale = max(height / image.height, width / image.width)
+    wide, high = max(width, int(scale * image.width)), max(height, int(scale * image.height))
+    left, top = round((wide - width) / 2), round((high - height) / 2)
+    return image.resize((wide, high), Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))
 
 
 def resize_short_side(image: Image.Image, short_side: int) -> Image.Image:

@@ -9,9 +9,9 @@ import numpy as np
 from cnn_jax import evaluation
 from cnn_jax.config import ConfigError
 from cnn_jax.evaluation import Protocol
-from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.models.resnet import CifarResNet, ImageNetResNet
+from cnn_jax.network import Network
 from cnn_jax.train import devices, feed
 from cnn_jax.train import evaluate as exact
 from cnn_jax.train.devices import Layout

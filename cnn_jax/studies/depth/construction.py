@@ -10,9 +10,9 @@ import numpy as np
 from flax import traverse_util
 
 from cnn_jax.config import ConfigError
-from cnn_jax.evaluation.networks import Network
 from cnn_jax.layers.initializers import variable_shapes
 from cnn_jax.layers.norm import BatchNorm
+from cnn_jax.network import Network
 from cnn_jax.studies.depth.blocks import block_names, unscan
 
 

@@ -10,8 +10,8 @@ from flax import linen as nn
 from tqdm import tqdm
 
 from cnn_jax import evaluation
-from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import Block
+from cnn_jax.network import Network
 from cnn_jax.studies.depth.blocks import make_evaluator, prepare_network
 from cnn_jax.train.devices import Layout
 

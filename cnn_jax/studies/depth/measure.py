@@ -14,7 +14,7 @@ from cnn_jax import config, evaluation, models, presets, tasks
 from cnn_jax.config import Config, ConfigError, suggest
 from cnn_jax.data import Dataset
 from cnn_jax.evaluation import networks
-from cnn_jax.evaluation.networks import Network
+from cnn_jax.network import Network
 from cnn_jax.studies.depth.blocks import block_names, has_blocks
 from cnn_jax.studies.depth.construction import deepen, identity_obstacle
 from cnn_jax.studies.depth.gradients import gradient_norms

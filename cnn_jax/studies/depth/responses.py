@@ -10,8 +10,8 @@ from flax import linen as nn
 from flax import traverse_util
 
 from cnn_jax import evaluation
-from cnn_jax.evaluation.networks import Network
 from cnn_jax.models.residual import ConvNorm
+from cnn_jax.network import Network
 from cnn_jax.studies.depth.blocks import make_evaluator, prepare_network
 from cnn_jax.train.devices import Layout
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 
 from cnn_jax.data.batches import evaluation_indices
-from cnn_jax.evaluation.networks import Network
+from cnn_jax.network import Network
 
 SMALL = 1e-3
 FRACTIONS = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
