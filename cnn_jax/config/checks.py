@@ -94,8 +94,6 @@ def check(config: Config) -> Config:
         raise ConfigError("penalty.max_norm does not tell the units of scanned blocks apart; leave model.scan out")
     if config.classification.label_smoothing and config.classification.criterion != "cross_entropy":
         raise ConfigError("classification.label_smoothing is of classification.criterion=cross_entropy; leave one out")
-    if config.patience and not config.data.validation:
-        raise ConfigError(f"patience={config.patience} looks at a validation split: set data.validation (--validation)")
     return config
 
 
