@@ -254,10 +254,13 @@ def test_a_crop_that_fits_images_and_network_is_taken_where_none_is_given(insect
         taken = tasks.complete(config, dataset).data
         crops[model] = taken.crop
         assert taken.short_side == (taken.resolved_test_short_side,) == (round(taken.crop * 256 / 224),)
+        assert taken.exif_orientation is True
         assert taken.mean == (0.485, 0.456, 0.406)
         assert taken.std == ((0.25,) if model == "lenet5" else (0.229, 0.224, 0.225))
         assert f"it is shown crops of {taken.crop}; --set=data.crop" in capsys.readouterr().out
     assert crops == {"squeezenet1_1": round(typical * 7 / 8), "resnet20": 32, "lenet5": 32}
+    sideways = override(config, ["data.exif_orientation=false"])
+    assert tasks.complete(sideways, dataset).data.exif_orientation is False
     given = override(config, ["data.crop=24", "data.short_side=40", "data.mean=0.5"])
     assert tasks.complete(given, dataset).data == given.data
     few = override(config, ["data.train_examples=5"])

@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from PIL import Image, ImageCms
 
 from cnn_jax.data import DataError, Decoding, picture
 from cnn_jax.data.dataset import AS_STORED
+from cnn_jax.data.preprocess import Preprocess, from_json
 from cnn_jax.data.stream.pictures import Augmentation, augment_example
 from cnn_jax.data.stream.views import Middle
+from cnn_jax.network import Network
 
 RAMP = np.linspace(0, 65_535, 48 * 20).reshape(20, 48).round().astype(np.uint16)
 COLOURS = np.random.default_rng(0).integers(0, 256, (20, 48, 4), np.uint8)
@@ -209,6 +212,17 @@ def test_photographs_are_turned_where_asked_and_else_it_is_told(orientation, cap
     assert not capsys.readouterr().err
     np.testing.assert_array_equal(pixels(data), RGB)
     assert ("data.exif_orientation=true" in capsys.readouterr().err) is (orientation > 1)
+
+
+@pytest.mark.parametrize(("said", "turned"), [(None, True), (True, True), (False, False)])
+def test_what_a_user_hands_over_is_upright_unless_the_network_has_learned_otherwise(said, turned, tmp_path):
+    preprocess = from_json(Preprocess(None, None, (0.5,), (1.0,), exif_orientation=said).to_json())
+    shape = (48, 20) if turned else (20, 48)
+    network = Network(SimpleNamespace(image_size=48), None, preprocess, channels=3, image_size=shape)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "phone.png").write_bytes(encode(RGB, "png", exif=exif))
+    np.testing.assert_array_equal(network.show(tmp_path / "phone.png"), np.rot90(RGB, -1) if turned else RGB)
 
 
 def test_crops_are_of_the_photograph_as_it_is_turned():

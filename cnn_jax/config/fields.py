@@ -91,8 +91,9 @@ class Data:
     """Pixels that the short side is resized to before the central crop in evaluation; 0 is 256 for a crop of 224."""
     bits: int = 0
     """Bits of the values of grey images with more than 8: they are scaled by 2^bits - 1; 0 is what their files say."""
-    exif_orientation: bool = False
-    """Whether photographs are turned as EXIF says and viewers show them; if not, they are as torchvision has them."""
+    exif_orientation: bool | None = None
+    """Whether photographs are turned as EXIF says and viewers show them, or taken as they are stored, as torchvision,
+    TensorFlow and TFDS take them; None is turned where the crop is chosen too, and else as stored."""
     test_share: float = 0.0
     """Of an image folder without a split to test on, the share of each class that is held out to be that."""
 

@@ -6,8 +6,8 @@
 - What is transparent keeps the colours that the file stores there, as torchvision's and TensorFlow's decoders drop the
   alpha channel too; nothing is blended.
 - Colour profiles (ICC) are not applied, as torchvision and TensorFlow do not; CIE Lab becomes sRGB, which neither does.
-- EXIF's orientation is ignored, as torchvision, TensorFlow and TFDS ignore it, unless `Decoding` asks for it. Of a TIFF
-  Pillow itself applies it.
+- EXIF's orientation is ignored in data sets, as torchvision, TensorFlow and TFDS ignore it, unless `Decoding` asks for
+  it, as it does of photographs that a user hands over to a network. Of a TIFF Pillow itself applies it.
 - Of several pages or frames the first is taken.
 
 Whatever of this could surprise is told on stderr, once a process, with the first image that it is of.

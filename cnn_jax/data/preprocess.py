@@ -24,7 +24,8 @@ class Preprocess:
       antialias: whether scaling down averages over what a pixel covers, as Pillow does.
       canvas: pixels a side of the black canvas on which the image is centred first; 0 is no canvas.
       average_pool: pixels a side of the squares whose averages the network sees; 1 is the image itself.
-      bits, exif_orientation: how encoded images become pixels, see Decoding.
+      bits, exif_orientation: how files become pixels, see Decoding. Where nobody has said (None), photographs that a
+        user hands over are turned upright: other people's networks have learned what is upright.
     """
 
     resize: int | None
@@ -36,11 +37,11 @@ class Preprocess:
     canvas: int = 0
     average_pool: int = 1
     bits: int = 0
-    exif_orientation: bool = False
+    exif_orientation: bool | None = None
 
     @property
     def decoding(self) -> Decoding:
-        return Decoding(self.bits, self.exif_orientation)
+        return Decoding(self.bits, self.exif_orientation is not False)
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """uint8 (B, H, W, C) as the network sees it, float32, but for scaling and cropping: those commute with it."""

@@ -68,7 +68,7 @@ def load_config_dataset(config: Config, data_dir: str | None, download: bool, sk
     """What the config learns from and is tested on; raises DataError, and ConfigError on an unknown task."""
     wanted, fields = config.data, tasks.find(config.task).fields(config)
     streamed = True if wanted.crop else None  # images of any size are, too: what is shown of them is chosen later
-    decoding = data.Decoding(wanted.bits, wanted.exif_orientation)
+    decoding = data.Decoding(wanted.bits, bool(wanted.exif_orientation))
     dataset = load_dataset(
         *(wanted.name, wanted.validation, data_dir, download, streamed, skip_damaged, fields),
         *(decoding, wanted.test_share),

@@ -38,7 +38,8 @@ def complete_crop(config: Config, dataset: Dataset) -> Data:
         f"crops of {crop}; --set=data.crop=PIXELS is another"
     )
     sides = (round(crop / SHOWN),) if data.short_side == Data().short_side else data.short_side
-    return replace(data, crop=crop, short_side=sides)
+    upright = data.exif_orientation is not False  # of photographs that nobody has learned otherwise yet
+    return replace(data, crop=crop, short_side=sides, exif_orientation=upright)
 
 
 @functools.lru_cache(maxsize=4)
@@ -90,7 +91,7 @@ def preprocessing(data: Data, dataset: Dataset) -> Preprocess:
         canvas=data.canvas,
         average_pool=data.average_pool,
         bits=data.bits,
-        exif_orientation=data.exif_orientation,
+        exif_orientation=bool(data.exif_orientation),
     )
 
 
