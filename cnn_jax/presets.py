@@ -73,12 +73,19 @@ PRESETS = {
     # every 8 epochs, auxiliary weight 0.3, crops of 8 to 100 % of the area at aspects of 3/4 to 4/3. The rest is of
     # Caffe's replica, https://github.com/BVLC/caffe/tree/master/models/bvlc_googlenet: pixels from 0 to 255 less 104,
     # 117, 123 (blue, green, red), as its rate and Glorot & Bengio's initial values ask for; from 0.01, 10M steps of 32,
-    # weight decay 2e-4, and 8 epochs are 320k steps. The paper's photometric distortions (Howard 2013), changing
-    # interpolation and Polyak averaging are not here.
+    # weight decay 2e-4, and 8 epochs are 320k steps. The paper's Polyak averaging makes the final model; since when, it
+    # does not say: here over the last two epochs, after the last drop. Its photometric distortions (Howard 2013) and
+    # changing interpolation are not here.
     "googlenet_imagenet": Config(
         model=Model(dropout=0.4),
         data=replace(IMAGENET, mean=(123 / 255, 117 / 255, 104 / 255), std=IMAGENET_BYTES, area=(0.08, 1.0)),
-        optim=replace(GOOGLENET, boundaries=tuple(round(0.032 * drop, 3) for drop in range(1, 32)), factor=0.96),
+        optim=replace(
+            GOOGLENET,
+            boundaries=tuple(round(0.032 * drop, 3) for drop in range(1, 32)),
+            factor=0.96,
+            average="polyak",
+            average_from=0.992,
+        ),
         batch_size=32,
         steps=10_000_000,
         evaluations=250,
@@ -148,9 +155,16 @@ PRESETS = {
         evaluations=20,
     ),
     # No paper's: a network that somebody has trained, on other data. The rate is small enough to keep what was learned,
-    # the mirror images and crops are those of the data's own recipe, and the new head begins as the network's family
-    # has it: He's initial values on features of hundreds of units drive a SqueezeNet's classes below zero, for good.
-    "finetune": Config(optim=Optim(learning_rate=0.001), batch_size=32, steps=1_000, evaluations=10),
+    # and the new head begins as the network's family has it: He's initial values on features of hundreds of units drive
+    # a SqueezeNet's classes below zero, for good.
+    "finetune": Config(
+        optim=Optim(
+            learning_rate=0.003, schedule="cosine", warmup=0.05, warmup_learning_rate=1e-4, warmup_form="linear"
+        ),
+        batch_size=32,
+        steps=1_000,
+        evaluations=10,
+    ),
     # SqueezeNet at its own width: at 16, its squeeze layers have 4 to 16 maps, and it hardly learns in as many steps.
     "squeezenet_digits": replace(CLASSIC_DIGITS, model=Model(initialization="he")),
 }

@@ -1,9 +1,10 @@
 """A small run in processes of its own, ended by signals at chosen moments; and what it leaves."""
 
 import json
-import subprocess
 import sys
 import time
+
+from tests import started
 
 STEPS = 40
 PAGE = ("experiments.train",)
@@ -37,26 +38,22 @@ def sweep_command(data_dir, workdir, *more):
 
 
 def run(data_dir, workdir, *flags, page=PAGE):
-    done = subprocess.run(command(data_dir, workdir, *flags, page=page), capture_output=True, text=True, timeout=300)
+    done = started.Started(*page, *arguments(data_dir, workdir, *flags)).wait()
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def interrupt(data_dir, workdir, number, moment, *flags, page=PAGE):
     """Starts the run, saving after each step, and sends the signal at the moment; returns (exit status, stderr)."""
-    process = subprocess.Popen(
-        command(data_dir, workdir, "--checkpoint_seconds=0", *flags, page=page),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = started.Started(*page, *arguments(data_dir, workdir, "--checkpoint_seconds=0", *flags))
     deadline = time.monotonic() + 200
     while process.poll() is None and not moment(workdir / "run" / "checkpoints"):
         assert time.monotonic() < deadline, "the moment did not come"
         time.sleep(0.001)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=200)
-    return process.returncode, stderr
+    if process.poll() is None:
+        process.send_signal(number)
+    done = process.wait()
+    return done.returncode, done.stderr
 
 
 def reached(step):

@@ -29,8 +29,9 @@ from cnn_jax.train import devices, loop, processes
 from cnn_jax.train.checkpoint import Checkpoints
 from cnn_jax.train.record import read_losses, write_atomically
 from cnn_jax.train.signals import Stopped
+from tests import linear
 
-STEPS, HALF = 12, 5
+STEPS = 12
 BATCH_NORM = ("8", "global")
 ONE_PROCESS = {
     "1 device": ("jit", 1, 1),
@@ -40,6 +41,8 @@ ONE_PROCESS = {
 }
 TWO_PROCESSES = {"2 processes of 2, jit": ("jit", 2, 1), "2 processes of 2, pmap": ("pmap", 2, 1)}
 LAYOUTS = ONE_PROCESS | TWO_PROCESSES
+LINEAR = ("1 device", "4 devices, pmap", "2 processes of 2, jit")
+"""Those on which the small problem of `linear` is trained in each of its ways."""
 ALL_PAIRS = tuple(itertools.product(LAYOUTS, LAYOUTS))
 SOME_PAIRS = tuple(
     (begun, name) for begun, name in ALL_PAIRS if list(LAYOUTS).index(begun) % 3 == list(LAYOUTS).index(name) % 3
@@ -48,16 +51,6 @@ SOME_PAIRS = tuple(
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", None, "Where the table of all pairs goes.")
 flags.DEFINE_list("process", None, "Be one of the processes: a folder, the data folder, SOME or ALL, [address, index].")
-
-
-class AfterHalf(list):
-    """A signal that is there once it was asked for so often."""
-
-    asked = 0
-
-    def __bool__(self):
-        self.asked += 1
-        return self.asked >= HALF
 
 
 def possible(name, batch_norm):
@@ -94,7 +87,7 @@ def process(folder, data_dir, pairs, address=None, index=None):
                 run(name, batch_norm, folder / name / batch_norm, dataset)
     for name in own:
         try:
-            run(name, BATCH_NORM[0], folder / name / "half", dataset, AfterHalf([signal.SIGTERM]))
+            run(name, BATCH_NORM[0], folder / name / "half", dataset, linear.AfterHalf([signal.SIGTERM]))
         except Stopped:
             processes.run_on_leader(lambda name=name: (folder / name / "is half").touch())
     for begun, name in ALL_PAIRS if pairs == "ALL" else SOME_PAIRS:
@@ -102,6 +95,9 @@ def process(folder, data_dir, pairs, address=None, index=None):
             source, target = folder / begun / "half", folder / begun / f"half, then {name}"
             processes.run_on_leader(lambda source=source, target=target: copy(source, target))
             run(name, BATCH_NORM[0], target, dataset)
+    for name in set(own) & set(LINEAR):
+        for setting in linear.SETTINGS:
+            linear.run(setting, folder / name / setting, dataset, devices.make_layout(*LAYOUTS[name]))
     processes.shutdown(0)
 
 

@@ -1,7 +1,7 @@
-"""Pages started in processes of their own, for what they print before they compute anything.
+"""Pages started in processes of their own, as a user starts them but for what takes long: importing.
 
-Each is forked from a process that has imported what all pages import, but no page and no device: in place of two
-seconds it takes a few tenths. `tests.test_experiments.launch` starts a page from nothing, as a user does.
+Each is forked from a process that has imported what all pages import, but no page and no device: in place of four
+seconds it takes a few tenths. `tests.test_experiments.launch` starts a page from nothing.
 """
 
 import multiprocessing
@@ -14,31 +14,52 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 100  # seconds
+PATIENCE = 300  # seconds
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["cnn_jax.sweep", "cnn_jax.plan", "cnn_jax.evaluation.networks", "cnn_jax.report.page"])
+CONTEXT.set_forkserver_preload(
+    ["cnn_jax.sweep", "cnn_jax.plan", "cnn_jax.verify", "cnn_jax.features", "cnn_jax.studies", "tensorboardX"]
+)
+
+
+class Started:
+    """A module that runs as `python -m MODULE ARGUMENTS` does, in a process; what it prints goes to two files."""
+
+    def __init__(self, module, *arguments):
+        self.arguments = [module, *map(str, arguments)]
+        self.folder = tempfile.TemporaryDirectory()
+        self.process = CONTEXT.Process(target=run, args=(*self.arguments[:1], self.arguments[1:], self.folder.name))
+        self.process.start()
+
+    def poll(self):
+        """Its exit status, minus the signal that ended it, or None while it runs."""
+        return self.process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.process.pid, number)
+
+    def wait(self):
+        """What came of it, as `subprocess.run` has it."""
+        self.process.join(PATIENCE)
+        status = self.process.exitcode
+        self.process.kill()
+        printed = [(Path(self.folder.name) / stream).read_text() for stream in ("stdout", "stderr")]
+        self.folder.cleanup()
+        assert status is not None, f"{self.arguments} did not end: {printed}"
+        return subprocess.CompletedProcess(self.arguments, status, *printed)
 
 
 def run_page(name, *flags):
-    """What came of it, as `subprocess.run` has it."""
-    with tempfile.TemporaryDirectory() as folder:
-        process = CONTEXT.Process(target=run, args=(name, [str(flag) for flag in flags], folder))
-        process.start()
-        process.join(PATIENCE)
-        status = process.exitcode
-        process.kill()
-        assert status is not None, f"{name} {flags} did not end"
-        said = [(Path(folder) / stream).read_text() for stream in ("stdout", "stderr")]
-    return subprocess.CompletedProcess([name, *flags], status, *said)
+    """What came of a page."""
+    return Started(f"experiments.{name}", *flags).wait()
 
 
-def run(name, flags, folder):
+def run(module, arguments, folder):
     os.chdir(ROOT)
     for number, stream in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(Path(folder) / stream, os.O_WRONLY | os.O_CREAT), number)
     warnings.simplefilter("error")
-    sys.argv = [name, *flags]
-    runpy.run_module(f"experiments.{name}", run_name="__main__", alter_sys=True)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def read_refusal(name, *flags):

@@ -7,6 +7,7 @@ from cnn_jax import config as config_lib
 from cnn_jax import presets
 from cnn_jax.config import Config, ConfigError, override
 from cnn_jax.config.checks import CHOICES
+from cnn_jax.config.optim import SETTINGS_OF
 
 
 def test_override_parses_each_kind_of_field():
@@ -136,6 +137,8 @@ def test_every_field_changes_the_fingerprint():
             "area": (0.1, 0.9),
             "aspect": (0.5, 2.0),
             "dtype": "bfloat16",
+            "rates": ("fc:10",),
+            "memory": 5,
         }
         choices = CHOICES.get(path)
         leaf = path.rpartition(".")[2]
@@ -148,7 +151,9 @@ def test_every_field_changes_the_fingerprint():
                 f"{value}x" if isinstance(value, str) else value / 2 if isinstance(value, float) and value else 0.1
             )
             changed = value + 1 if isinstance(value, int) else changed
-        digest = config_lib.fingerprint(config_lib.replace_field(base, path, changed))
+        choosers = SETTINGS_OF.get(leaf, {}) if path.startswith("optim.") else {}
+        chosen = {f"optim.{chooser}": choices[0] for chooser, choices in choosers.items()}
+        digest = config_lib.fingerprint(config_lib.replace_fields(base, chosen | {path: changed}))
         assert digest not in seen, path
         seen.add(digest)
 

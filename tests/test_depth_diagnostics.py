@@ -9,8 +9,9 @@ from cnn_jax.data import load
 from cnn_jax.studies import depth as depth_diagnostics
 from cnn_jax.studies.depth import measure as study
 from cnn_jax.train.record import RecordError
+from tests import started
 from tests.started import read_refusal
-from tests.test_experiments import TINY, launch
+from tests.test_experiments import TINY
 
 LAYERS = ["conv1", *(f"stage{stage}_block1/conv{index}" for stage in (1, 2, 3) for index in (1, 2))]
 
@@ -19,10 +20,10 @@ LAYERS = ["conv1", *(f"stage{stage}_block1/conv{index}" for stage in (1, 2, 3) f
 def examined(digits_dir, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("study")
     flags = [f"--data_dir={digits_dir}", f"--workdir={workdir}", "--seeds=0"]
-    done = launch("depth_sweep", *flags, "--depths=8,14", "--kinds=plain", *TINY)
+    done = started.run_page("depth_sweep", *flags, "--depths=8,14", "--kinds=plain", *TINY)
     assert done.returncode == 0, done.stderr
     before = {path: path.stat().st_mtime_ns for folder in workdir.glob("*-seed0-*") for path in folder.rglob("*")}
-    done = launch("depth_diagnostics", *flags, "--depths=8", "--at_init=relu_bn,residual", "--noprogress")
+    done = started.run_page("depth_diagnostics", *flags, "--depths=8", "--at_init=relu_bn,residual", "--noprogress")
     assert done.returncode == 0, done.stderr
     assert before == {path: path.stat().st_mtime_ns for path in before}
     return workdir, flags, json.loads((workdir / "diagnostics/diagnostics.json").read_text())

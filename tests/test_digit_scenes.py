@@ -11,7 +11,7 @@ from cnn_jax.data import DataError
 from cnn_jax.data.sources import digits
 from cnn_jax.data.sources.digit_scenes import FIELDS, INK, SHARED, VISIBLE, enlarge, render, scene
 from cnn_jax.data.sources.sentences import DIGITS
-from tests.test_experiments import launch
+from tests import started
 
 SPLITS = ("train", "test")
 
@@ -195,6 +195,6 @@ def test_what_it_has_not_is_one_line(name, more, message):
 def test_it_is_trained_on_as_any_other(tmp_path):
     flags = ["--dataset=digit_scenes", "--model=resnet8", "--width=4", "--set=batch_size=32", "--set=steps=4"]
     flags += ["--set=data.average_pool=4", "--set=data.train_examples=100"]
-    done = launch("train", *flags, "--set=evaluations=1", "--noprogress", f"--workdir={tmp_path}")
+    done = started.run_page("train", *flags, "--set=evaluations=1", "--noprogress", f"--workdir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert "test error" in done.stdout

@@ -12,22 +12,25 @@ from PIL import Image
 from cnn_jax import weights
 from cnn_jax.evaluation import networks
 from cnn_jax.weights.classes import CIFAR10
+from tests import started
 from tests.started import read_refusal
-from tests.test_experiments import TINY, launch
+from tests.test_experiments import TINY
 
 
 @pytest.fixture(scope="module")
 def run(digits_dir, tmp_path_factory):
     """A run folder that the page train left, and what its result.json says."""
     workdir = tmp_path_factory.mktemp("train")
-    done = launch("train", "--model=resnet8", "--run=tiny", f"--data_dir={digits_dir}", f"--workdir={workdir}", *TINY)
+    done = started.run_page(
+        "train", "--model=resnet8", "--run=tiny", f"--data_dir={digits_dir}", f"--workdir={workdir}", *TINY
+    )
     assert done.returncode == 0, done.stderr
     return workdir / "tiny", json.loads((workdir / "tiny" / "result.json").read_text())
 
 
 def evaluate(*flags, page="evaluate"):
     """(what is printed, the JSON of its last line) of a call that succeeds."""
-    done = launch(page, "--noprogress", *flags)
+    done = started.run_page(page, "--noprogress", *flags)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout, json.loads(done.stdout.splitlines()[-1])

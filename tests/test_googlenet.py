@@ -8,7 +8,7 @@ from cnn_jax.config import Classification, Config, ConfigError, Data, Model
 from cnn_jax.models import build, complete
 from cnn_jax.models.inception import adaptive_mean_pool
 from cnn_jax.models.macs import count_macs
-from cnn_jax.train.optimizer import learning_rate
+from cnn_jax.train.schedule import learning_rate
 
 NETWORKS = ("googlenet", "googlenet_tv")
 HEADS = {"aux1", "aux2"}
@@ -143,6 +143,7 @@ def test_the_recipes_follow_the_papers_schedules():
     for step in (0, 319_999, 320_000, 3_200_000, 9_999_999):
         expected = 0.01 * 0.96 ** (step // 320_000)
         np.testing.assert_allclose(learning_rate(config.optim, config.steps, step), expected, rtol=1e-9)
+    assert (config.optim.average, config.optim.average_from) == ("polyak", config.optim.boundaries[-1])
 
 
 def test_the_recipe_of_imagenets_residual_networks():

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from cnn_jax.config import ConfigError
-from cnn_jax.train import devices
-from tests import layouts
-from tests.layouts import ALL_PAIRS, BATCH_NORM, LAYOUTS, SOME_PAIRS, STEPS, largest_difference, parameters
+from cnn_jax.train import devices, variables
+from tests import layouts, linear
+from tests.layouts import ALL_PAIRS, BATCH_NORM, LAYOUTS, LINEAR, SOME_PAIRS, STEPS, largest_difference, parameters
 
 ROUNDING = 5e-6  # of parameters around 1, after twelve steps of float32; 1e-6 was seen
 
@@ -32,6 +32,22 @@ def test_every_layout_gives_the_same_numbers(runs, batch_norm):
                 json.loads((runs / other / batch_norm / "result.json").read_text()) for other in ("1 device", name)
             )
             assert {key for key in here if key.endswith("error") and here[key] != there[key]} == set(), name
+
+
+@pytest.mark.parametrize("setting", linear.SETTINGS)
+def test_every_way_to_train_gives_the_same_numbers_and_resumes_to_the_bit(runs, setting):
+    reference = runs / "1 device" / setting / "whole"
+    for name in LINEAR:
+        whole, half = (runs / name / setting / kind for kind in ("whole", "half"))
+        sessions = json.loads((half / "manifest.json").read_text())["sessions"]
+        assert [0, STEPS] == [sessions[0]["from_step"], sessions[1]["to_step"]] and 0 < sessions[1]["from_step"] < STEPS
+        for file in ("losses.float32", "metrics.jsonl"):
+            assert (half / file).read_bytes() == (whole / file).read_bytes()
+        first, again = (variables.load(folder) for folder in (whole, half))
+        assert first[1]["digest"] == again[1]["digest"]
+        difference = largest_difference(reference, whole)
+        print(f"{setting:<12} {name:<24} {difference:.1e}")
+        assert difference < ROUNDING, name
 
 
 def resumed(runs, pairs):

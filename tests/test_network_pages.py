@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from cnn_jax import weights
 from tests import started
 from tests.started import read_refusal
-from tests.test_experiments import TINY, launch
+from tests.test_experiments import TINY
 from tests.test_weights import drawn
 
 
@@ -24,7 +24,7 @@ def akamaster(tmp_path_factory):
 
 
 def run(page, *flags):
-    done = launch(page, *flags)
+    done = started.run_page(page, *flags)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -14,8 +14,9 @@ from cnn_jax.studies.regularization import verdicts
 from cnn_jax.studies.regularization.cells import cells, example_counts, run_metric, select_by_validation
 from cnn_jax.studies.regularization.methods import DISABLED, REGULARIZERS, config_fields, parse_methods, recognize
 from cnn_jax.train.record import Run
+from tests import started
 from tests.started import read_refusal
-from tests.test_experiments import TINY, launch
+from tests.test_experiments import TINY
 
 
 def config(method, strength, examples=100, seed=0):
@@ -124,7 +125,7 @@ def test_the_lectures_claims():
 def test_the_page_trains_measures_and_reports(digits_dir, tmp_path):
     flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--model=resnet8", "--methods=none,l1,l1_proximal"]
     flags += ["--strengths=l1=1e-2", "--strengths=l1_proximal=0.1", "--train_examples=40", "--seeds=0", *TINY]
-    done = launch("regularization", *flags)
+    done = started.run_page("regularization", *flags)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "results.csv") as file:
         rows = list(csv.DictReader(file))
@@ -148,7 +149,7 @@ def test_the_page_trains_measures_and_reports(digits_dir, tmp_path):
     verdicts = json.loads((tmp_path / "claims.json").read_text())
     assert {verdict["verdict"] for verdict in verdicts} == {"UNDECIDED"}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/measured.json")}
-    again = launch("regularization", *flags)
+    again = started.run_page("regularization", *flags)
     assert again.returncode == 0 and "3 of 3 runs are finished already" in again.stdout
     assert len(before) == 3 and all(path.stat().st_mtime_ns == time for path, time in before.items())
 
@@ -157,5 +158,5 @@ def test_a_net_without_dropout_is_told_so_and_studied_without(digits_dir, tmp_pa
     flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--model=lenet5_full", "--seeds=0", "--noprogress"]
     assert "lenet5_full has no model.dropout" in read_refusal("regularization", *flags, "--methods=dropout")
     tiny = ["--methods=none", "--train_examples=40", "--set=steps=2", "--set=evaluations=1"]
-    done = launch("regularization", *flags, *tiny)
+    done = started.run_page("regularization", *flags, *tiny)
     assert done.returncode == 0, done.stderr

@@ -104,10 +104,13 @@ def test_one_batch_is_learnt_by_heart(digits):
 
 
 REGULARIZED = ["penalty.l1=1e-3", "penalty.form=proximal", "penalty.max_norm=2", "classification.label_smoothing=0.1"]
-REGULARIZED += ["model.dropout=0.5", "optim.weight_decay=0.01", "optim.decoupled=true"]
+REGULARIZED += ["model.dropout=0.5", "optim.weight_decay=0.01", "optim.decoupled=true", "optim.clip_norm=1"]
+REGULARIZED += ["optim.average=exponential", "optim.average_decay=0.5"]
+ADAPTED = ["model.bn_group=8", "penalty.l1=1e-3", "penalty.l2=1e-3", "optim.optimizer=adamw", "optim.eps=0.01"]
+ADAPTED += ["optim.frozen=stage1", "optim.rates=fc:2"]
 
 
-@pytest.mark.parametrize("assignments", [[], ["model.bn_group=8", "penalty.l1=1e-3", "penalty.l2=1e-3"], REGULARIZED])
+@pytest.mark.parametrize("assignments", [[], ADAPTED, REGULARIZED])
 def test_jit_and_pmap_give_the_same_numbers(digits, assignments):
     config = digits_config(*assignments)
     batches = [training_indices(1437, 32, 0, step) for step in range(3)]
@@ -120,7 +123,7 @@ def test_jit_and_pmap_give_the_same_numbers(digits, assignments):
     for other in others:
         assert other.step == one.step == 3
         assert other.sums["count"] == one.sums["count"] == 96
-        for name in ("params", "model_state", "opt_state"):
+        for name in ("params", "variables", "opt_state"):
             jax.tree.map(
                 lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5),
                 getattr(one, name),

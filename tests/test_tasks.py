@@ -3,8 +3,6 @@
 import csv
 import json
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from cnn_jax.runner import view
 from cnn_jax.train import devices, evaluate, feed, loop, record
 from cnn_jax.train.task import Headline
 from tests import denoising, killed
+from tests.started import Started
 
 PAGE = ("tests.denoising", "train")
 FLAGS = ["--set=task=denoising", "--set=data.flip=false", "--set=data.pad=0", "--learning_rate=0.03"]
@@ -64,8 +63,7 @@ def test_on_two_devices_and_in_two_processes_it_is_the_same_run(digits_dir, undi
 
 
 def test_it_is_verified(undisturbed):
-    command = [sys.executable, "-m", "tests.denoising", "verify", f"--run={undisturbed[0] / 'run'}", "--steps=8"]
-    done = subprocess.run([*command, "--noprogress"], capture_output=True, text=True, timeout=200)
+    done = Started(PAGE[0], "verify", f"--run={undisturbed[0] / 'run'}", "--steps=8", "--noprogress").wait()
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("EQUAL\n")
 
@@ -73,16 +71,15 @@ def test_it_is_verified(undisturbed):
 def test_a_sweep_of_it_in_two_workers_is_reported_in_its_own_words(digits_dir, tmp_path):
     flags = ["--models=plain8,resnet8", "--seeds=0,1", "--width=4", "--workers=2", "--noprogress", *FLAGS]
     flags += ["--set=batch_size=32", "--set=evaluations=2", "--set=patience=0"]
-    command = [sys.executable, "-m", "tests.denoising", "architectures", f"--data_dir={digits_dir}", *flags]
-    command += [f"--workdir={tmp_path}", "--steps=6"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    sweep = [PAGE[0], "architectures", f"--data_dir={digits_dir}", *flags, f"--workdir={tmp_path}", "--steps=6"]
+    done = Started(*sweep).wait()
     assert done.returncode == 0, done.stderr
     assert "test PSNR" in done.stdout and "training dB" in done.stdout and "%" not in done.stdout
     rows = list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines()))
     assert len(rows) == 4 and {"train_psnr", "test_psnr", "best_test_psnr"} <= rows[0].keys()
     page = (tmp_path / "report.html").read_text()
     assert "test dB" in page and "highest test PSNR of all evaluations" in page and "test %" not in page
-    planned = subprocess.run([*command, "--plan", "--seeds=0,1,2"], capture_output=True, text=True, timeout=300)
+    planned = Started(*sweep, "--plan", "--seeds=0,1,2").wait()
     assert planned.returncode == 0 and "nothing was trained" in planned.stdout, planned.stderr
 
 

@@ -23,6 +23,7 @@ from cnn_jax.config.fields import (
     flatten,
     format_value,
 )
+from cnn_jax.config.optim import leave_behind, part_rates
 
 __all__ = [
     "Classification",
@@ -42,6 +43,7 @@ __all__ = [
     "from_dict",
     "suggest",
     "override",
+    "part_rates",
     "to_dict",
     "upgrade",
 ]
@@ -83,10 +85,13 @@ def replace_field(config: Config, path: str, value: Any) -> Config:
 
 
 def replace_fields(config: Config, values: Mapping[str, Any]) -> Config:
-    """The config with several fields replaced, as `replace_field` does one, and checked when all are."""
+    """The config with several fields replaced, as `replace_field` does one, and checked when all are.
+
+    Where another optimizer or schedule is chosen, what the config holds of the former alone is left behind.
+    """
     for path, value in values.items():
         config = _replace(config, path.split("."), value, path)
-    return check(config)
+    return check(dataclasses.replace(config, optim=leave_behind(config.optim, values)))
 
 
 def _replace(node: Any, path: Sequence[str], value: Any, full_path: str) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from cnn_jax.config.fields import TASK_SECTIONS, Config, ConfigError, Data, flatten, format_value
+from cnn_jax.config.optim import check_optim
 
 CHOICES = {
     "model.shortcut_option": ("A", "B", "C"),
@@ -10,6 +11,10 @@ CHOICES = {
     "model.stride_in": ("1x1", "3x3"),
     "model.output": ("rbf", "dense"),
     "classification.criterion": ("cross_entropy", "map"),
+    "optim.optimizer": ("sgd", "adamw", "lbfgs"),
+    "optim.schedule": ("steps", "constant", "cosine", "onecycle"),
+    "optim.warmup_form": ("constant", "linear"),
+    "optim.average": ("none", "exponential", "polyak"),
     "optim.decayed": ("kernels", "all"),
     "model.activation": ("relu", "tanh", "scaled_tanh", "sigmoid"),
     "model.normalization": ("none", "lrn", "bn"),
@@ -29,6 +34,12 @@ POSITIVE = (
     "classification.rubbish_penalty",
     "optim.learning_rate",
     "optim.warmup_learning_rate",
+    "optim.div_factor",
+    "optim.final_div_factor",
+    "optim.pct_start",
+    "optim.eps",
+    "optim.memory",
+    "optim.average_decay",
 )
 NOT_NEGATIVE = (
     "seed",
@@ -42,6 +53,7 @@ NOT_NEGATIVE = (
     "data.bits",
     "data.test_short_side",
     "optim.weight_decay",
+    "optim.clip_norm",
     "classification.auxiliary_weight",
     "penalty.l1",
     "penalty.l2",
@@ -51,6 +63,12 @@ FRACTION = (
     "data.test_share",
     "optim.warmup",
     "optim.momentum",
+    "optim.b1",
+    "optim.b2",
+    "optim.final_fraction",
+    "optim.pct_start",
+    "optim.average_decay",
+    "optim.average_from",
     "model.bn_momentum",
     "model.dropout",
     "classification.label_smoothing",
@@ -72,24 +90,16 @@ def check(config: Config) -> Config:
     for path in filter(values.__contains__, FRACTION):
         if not 0 <= values[path] < 1:
             raise ConfigError(f"{path}={values[path]}: must be at least 0 and below 1")
-    boundaries = config.optim.boundaries
-    if list(boundaries) != sorted(set(boundaries)) or not all(0 < boundary < 1 for boundary in boundaries):
-        raise ConfigError(
-            f"optim.boundaries={format_value(boundaries)}: must be rising fractions of the steps, between 0 and 1"
-        )
-    if boundaries and config.optim.warmup > boundaries[0]:
-        raise ConfigError(f"optim.warmup={config.optim.warmup}: must end before the first of optim.boundaries")
     if not all(deviation > 0 for deviation in config.data.std):
         raise ConfigError(f"data.std={format_value(config.data.std)}: must be above 0")
     check_sections(config)
     check_crops(config.data)
+    check_optim(config.optim, config.penalty)
     group = config.model.bn_group
     if isinstance(group, str) and group not in ("global", "device"):
         raise ConfigError(f"model.bn_group={group}: choose from global, device, or a number of examples")
     if isinstance(group, int) and (group < 1 or config.batch_size % group):
         raise ConfigError(f"batch_size={config.batch_size} is not a multiple of model.bn_group={group}")
-    if config.optim.decoupled and config.optim.rate_inside:
-        raise ConfigError("optim.decoupled takes the rate outside of the momentum; leave optim.rate_inside out")
     if config.model.scan and config.penalty.max_norm:
         raise ConfigError("penalty.max_norm does not tell the units of scanned blocks apart; leave model.scan out")
     if config.classification.label_smoothing and config.classification.criterion != "cross_entropy":

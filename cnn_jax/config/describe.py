@@ -36,14 +36,11 @@ def _describe(section: Any, prefix: str, docstrings: dict[tuple[str, str], str])
 
 
 def _type_name(kind: Any) -> str:
-    names = {"tuple": "numbers, comma-separated", "NoneType": ""}
-    parts = [typing.get_origin(one) or one for one in typing.get_args(kind)] if _is_union(kind) else [kind]
-    known = [getattr(typing.get_origin(part) or part, "__name__", str(part)) for part in parts]
-    return " | ".join(name for name in (names.get(name, name) for name in known) if name)
-
-
-def _is_union(kind: Any) -> bool:
-    return typing.get_origin(kind) not in (None, tuple)
+    if typing.get_origin(kind) is tuple:
+        items = {str: "names"}.get(typing.get_args(kind)[0], "numbers")
+        return f"{items}, comma-separated"
+    parts = [part for part in typing.get_args(kind) or (kind,) if part is not type(None)]
+    return " | ".join(part.__name__ for part in parts)
 
 
 def _docstrings() -> dict[tuple[str, str], str]:

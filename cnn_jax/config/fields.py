@@ -105,16 +105,33 @@ class Data:
 
 @dataclass(frozen=True)
 class Optim:
+    """How parameters move; what is of one optimizer or schedule alone is an error if set for another, see optim.py."""
+
+    optimizer: str = "sgd"
+    """sgd, adamw (Loshchilov & Hutter 2019) or lbfgs, which is for batches that are the whole data, or one image."""
     learning_rate: float = 0.1
-    """Before any drop."""
+    """That from which the schedule falls, or of onecycle its peak."""
+    schedule: str = "steps"
+    """How the learning rate goes on: steps, constant, cosine or onecycle (see train/schedule.py)."""
     boundaries: tuple[float, ...] = (0.5, 0.75)
-    """Where the learning rate drops, as fractions of the steps."""
+    """steps: where the learning rate drops, as fractions of the steps."""
     factor: float = 0.1
-    """What the learning rate is multiplied by at each boundary."""
+    """steps: what the learning rate is multiplied by at each boundary."""
+    final_fraction: float = 0.0
+    """cosine: which part of the learning rate it falls to."""
+    pct_start: float = 0.3
+    """onecycle: the fraction of the cycle in which the rate rises to learning_rate."""
+    div_factor: float = 25.0
+    """onecycle: it begins at learning_rate / div_factor."""
+    final_div_factor: float = 1e4
+    """onecycle: it ends at where it began / final_div_factor."""
     warmup: float = 0.0
-    """The fraction of the steps run at warmup_learning_rate."""
+    """The fraction of the steps before the schedule, at warmup_learning_rate or rising from it."""
     warmup_learning_rate: float = 0.01
-    """That of the warm-up."""
+    """That of the warm-up, or where it begins."""
+    warmup_form: str = "constant"
+    """constant, at warmup_learning_rate (He et al. 2016, 4.2), or linear, from it to where the schedule begins (Goyal
+    et al. 2017, 2.2)."""
     momentum: float = 0.9
     """What of its last update each step keeps; 0 is none."""
     nesterov: bool = False
@@ -122,13 +139,36 @@ class Optim:
     rate_inside: bool = False
     """Where the learning rate stands: inside the momentum, v := momentum v + rate g, w := w - v, as AlexNet and Caffe
     have it, or outside, v := momentum v + g, w := w - rate v. The two differ after the rate has changed."""
+    b1: float = 0.9
+    """adamw: decay of the mean of the gradients."""
+    b2: float = 0.999
+    """adamw: decay of the mean of their squares."""
+    eps: float = 1e-8
+    """adamw: what is added to the root of that."""
+    memory: int = 10
+    """lbfgs: steps whose changes of gradient make up its picture of the curvature."""
     weight_decay: float = 1e-4
-    """Decay of the weights: weight_decay * w is added to the gradient, which is the penalty weight_decay / 2 w^2."""
+    """Decay of the weights: weight_decay * w is added to the gradient, which is the penalty weight_decay / 2 w^2; in
+    lbfgs it is that penalty, in adamw it is decoupled."""
     decoupled: bool = False
     """Whether decay is kept out of gradient and momentum: rate * weight_decay * w is taken from w in each step
     (Loshchilov & Hutter 2019)."""
     decayed: str = "kernels"
     """What decays: kernels, or all parameters (batch norm and biases too)."""
+    clip_norm: float = 0.0
+    """The longest that the gradient may be, all of it as one vector, before decay and momentum; 0 is no bound."""
+    rates: tuple[str, ...] = ()
+    """Learning rates of parts, part:multiplier, for instance conv1:0.1,stage[12]*:0.5,fc:10: a part is a module by its
+    path in the parameters, or a pattern of such; of several that match a parameter the last counts."""
+    frozen: str = ""
+    """The endpoint up to which the network stays as it begins: all that its value depends on; empty is nothing."""
+    average: str = "none"
+    """Which average of the parameters (and batch-norm statistics) over the steps is evaluated and handed on: none,
+    exponential, or polyak (Polyak & Juditsky 1992), in which all steps count the same."""
+    average_decay: float = 0.999
+    """exponential: what is kept of the average in a step."""
+    average_from: float = 0.0
+    """The fraction of the steps after which the average begins; until then it is the last step's."""
 
 
 @dataclass(frozen=True)

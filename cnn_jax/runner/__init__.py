@@ -10,9 +10,9 @@ from cnn_jax.config import Config
 from cnn_jax.runner.cluster import run_on_ray
 from cnn_jax.runner.here import run_on_each_device, run_serially
 from cnn_jax.runner.one import Outcome as Outcome
-from cnn_jax.runner.one import initial_parameters as initial_parameters
 from cnn_jax.runner.one import load_config_dataset as load_config_dataset
 from cnn_jax.runner.one import load_dataset as load_dataset
+from cnn_jax.runner.one import parameter_table as parameter_table
 from cnn_jax.runner.one import prepare as prepare
 from cnn_jax.runner.one import run_one as run_one
 from cnn_jax.runner.one import try_run as try_run

@@ -17,6 +17,7 @@ from cnn_jax.data import Dataset
 from cnn_jax.runner.settings import Settings
 from cnn_jax.train import devices, feed, loop, processes, record
 from cnn_jax.train.signals import Stopped
+from cnn_jax.train.table import format_table
 from cnn_jax.train.task import Task
 
 PREPARE_LOCK = threading.Lock()
@@ -123,11 +124,12 @@ def convert_memory_errors() -> Generator[None]:
         raise loop.TrainingError(f"out of memory ({reason or type(error).__name__}); {MEMORY_ADVICE}") from error
 
 
-def initial_parameters(config: Config, settings: Settings) -> Any:
-    """The parameters a run begins with, as numpy arrays."""
+def parameter_table(config: Config, settings: Settings) -> str:
+    """What a run does with each kind of its parameters, see `table.format_table`."""
     with convert_memory_errors():
         task, dataset = prepare(config, settings)
-        return task.init(jax.random.key(config.seed), feed.batch_shapes(dataset, config))["params"]
+        params = task.init(jax.random.key(config.seed), feed.batch_shapes(dataset, config))["params"]
+        return format_table(params, config.optim, config.penalty, task.frozen)
 
 
 def try_run(config: Config, folder: Path, settings: Settings) -> Outcome:

@@ -14,6 +14,7 @@ from cnn_jax.config import Classification, Config, Data, Model
 from cnn_jax.data import Dataset
 from cnn_jax.data.augment import random_crop_and_flip
 from cnn_jax.layers.initializers import initialize
+from cnn_jax.models.frozen import evaluating, find_part
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
 from cnn_jax.tasks.images import complete_crop, complete_mean, describe_network, input_shape, preprocessing
@@ -37,7 +38,8 @@ def make(config: Config, dataset: Dataset, axis_name: str | None) -> Task:
       axis_name: the mapped axis of the training step, or None.
     """
     start = config.init_from, config.init_digest
-    return _make(config.model, config.data, config.classification, config.dtype, start, dataset, axis_name)
+    objective, frozen = config.classification, config.optim.frozen
+    return _make(config.model, config.data, objective, config.dtype, start, frozen, dataset, axis_name)
 
 
 def complete(config: Config, dataset: Dataset) -> Config:
@@ -46,10 +48,14 @@ def complete(config: Config, dataset: Dataset) -> Config:
     Raises ConfigError, DataError or RecordError.
     """
     config = replace(config, data=complete_crop(config, dataset))
+    shape = input_shape(config.data, dataset)
     if config.init_from:
-        config = initial.inherit_settings(config, min(input_shape(config.data, dataset)[:2]))
+        config = initial.inherit_settings(config, min(shape[:2]))
     config = replace(config, data=complete_mean(config.data))
-    return replace(config, model=models.complete(config.model, min(input_shape(config.data, dataset)[:2])))
+    config = replace(config, model=models.complete(config.model, min(shape[:2])))
+    if config.optim.frozen:  # an endpoint that is not there is told before anything runs
+        find_part(models.build(config.model.name, **models.build_arguments(config.model)), shape, config.optim.frozen)
+    return config
 
 
 @functools.lru_cache(maxsize=2)
@@ -59,17 +65,15 @@ def _make(
     objective: Classification,
     dtype: str,
     start: tuple[str, str],
+    frozen: str,
     dataset: Dataset,
     axis_name: str | None,
 ) -> Task:
     shape = input_shape(data, dataset)
-    model = models.build(
-        settings.name,
-        num_classes=len(dataset.class_names(objective.label)),
-        axis_name=axis_name,
-        dtype=jnp.dtype(dtype),
-        **models.build_arguments(settings),
-    )
+    classes = len(dataset.class_names(objective.label))
+    arguments = models.build_arguments(settings) | {"axis_name": axis_name, "dtype": jnp.dtype(dtype)}
+    model = models.build(settings.name, num_classes=classes, **arguments)
+    part = find_part(model, shape, frozen) if frozen else None
     images, std = preprocessing(data, dataset), np.asarray(data.std or 1.0, np.float32)
 
     def loss(variables: Any, batch: Any, key: jax.Array) -> Any:
@@ -79,13 +83,11 @@ def _make(
         if not data.crop and (data.pad or data.flip):
             moved = random_crop_and_flip({"image": image}, {"image": "image"}, batch["key"], data.pad, data.flip)
             image = moved["image"]
-        (logits, endpoints), model_state = model.apply(
-            variables | {"batch": {"slot": batch["slot"]}},
-            image,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": key},
-        )
+        variables = variables | {"batch": {"slot": batch["slot"]}}
+        with evaluating(part.modules if part else frozenset()):
+            (logits, endpoints), model_state = model.apply(
+                variables, image, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+            )
         losses, errors = loss_and_error(logits, batch[objective.label], objective)
         sums = {"loss": losses.sum(), "error": errors.sum(), "count": jnp.float32(len(losses))}
         if objective.label_smoothing:
@@ -112,6 +114,7 @@ def _make(
         unit="images",
         facts=lambda: {"macs": count_macs(model, shape)},
         network=lambda: describe_network(images, dataset, objective.label),
+        frozen=(lambda _: part.params) if part else None,
     )
 
 

@@ -11,15 +11,19 @@ import jax
 import optax
 from tqdm import tqdm
 
-from cnn_jax.config import Config, Optim, Penalty
+from cnn_jax.config import Config, ConfigError, Optim, Penalty
 from cnn_jax.data import Dataset
-from cnn_jax.train import devices, feed, optimizer, penalties, processes
+from cnn_jax.train import devices, feed, processes
+from cnn_jax.train.average import average_weight
 from cnn_jax.train.devices import Layout
 from cnn_jax.train.evaluate import evaluate, means
 from cnn_jax.train.folder import RunFolder
 from cnn_jax.train.manifest import Session
+from cnn_jax.train.optimizer import make_optimizer, objective
+from cnn_jax.train.schedule import learning_rate
 from cnn_jax.train.signals import Stopped, stop_signals
 from cnn_jax.train.step import TrainState, make_evaluate_step, make_state, make_train_step, zero_sums
+from cnn_jax.train.table import format_table
 from cnn_jax.train.task import Task
 
 DISPLAY_SECONDS = 0.5  # between looks at the running sums; each waits for the device
@@ -54,18 +58,21 @@ class Options(NamedTuple):
 class Program(NamedTuple):
     """The compiled functions of a run; runs that differ in their seed alone share one."""
 
-    optimizer: optax.GradientTransformation
+    optimizer: optax.GradientTransformationExtraArgs
     train_step: Callable[..., Any]
     evaluate_step: Callable[..., Any]
 
 
 @devices.cache_per_layout(2)
 def make_program(task: Task, optim: Optim, penalty: Penalty, steps: int, layout: Layout) -> Program:
-    sgd = optimizer.make_optimizer(optim, steps, penalty)
-    train_step = make_train_step(task, sgd, layout, penalty)
+    """The program of a run; raises ConfigError where parts are to be frozen and the task has none."""
+    if optim.frozen and task.frozen is None:
+        raise ConfigError(f"optim.frozen={optim.frozen}: this task has no parts that stay as they begin; leave it out")
+    optimizer, weight = make_optimizer(optim, steps, penalty), average_weight(optim, steps)
+    train_step = make_train_step(task, optimizer, layout, *objective(optim, penalty), weight=weight)
     evaluate_step = make_evaluate_step(task.evaluate, layout.axis_name, task.outputs)
     return Program(
-        sgd,
+        optimizer,
         devices.parallelize(layout, train_step, "rrsr", donate=(0,)),
         devices.parallelize(layout, evaluate_step, "rrrs", donate=(0,)),
     )
@@ -74,7 +81,7 @@ def make_program(task: Task, optim: Optim, penalty: Penalty, steps: int, layout:
 def initial_state(program: Program, task: Task, config: Config, dataset: Dataset) -> TrainState:
     """The state before the first step, a function of the seed."""
     variables = task.init(jax.random.key(config.seed), feed.batch_shapes(dataset, config))
-    return make_state(variables, program.optimizer, task.sums)
+    return make_state(variables, program.optimizer, task.sums, task.frozen, config.optim.average != "none")
 
 
 def run_key(config: Config, layout: Layout) -> jax.Array:
@@ -105,7 +112,7 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
         program = make_program(task, config.optim, config.penalty, config.steps, options.layout)
         state = initial_state(program, task, config, dataset)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        penalized = penalties.format_table(state.params, config.optim, config.penalty).splitlines()
+        penalized = format_table(state.params, config.optim, config.penalty, task.frozen).splitlines()
         receiving = stop_signals() if options.signals is None else contextlib.nullcontext(options.signals)
         with receiving as signals:
             start, state = folder.restore(
@@ -211,7 +218,7 @@ def metrics_line(
     config: Config, examples: int, state: TrainState, taken: int, evaluated: dict[str, dict[str, float]]
 ) -> dict[str, Any]:
     """What metrics.jsonl holds of a step beside its number: the training sums since the last, and the other splits'."""
-    rate = optimizer.learning_rate(config.optim, config.steps, taken - 1)
+    rate = learning_rate(config.optim, config.steps, taken - 1)
     line: dict[str, Any] = {"epoch": taken * config.batch_size / examples, "learning_rate": rate}
     line |= {f"train_{name}": value for name, value in means(state.sums).items()}
     for split, values in evaluated.items():
@@ -223,11 +230,11 @@ def check_finite(run: Training, state: TrainState) -> None:
     """Waits for the device; raises TrainingError naming the first step whose loss was not finite."""
     step = int(state.diverged_at)
     if step >= 0:
-        rate = optimizer.learning_rate(run.config.optim, run.config.steps, step)
-        raise TrainingError(
-            f"the loss is not finite at step {step + 1}, learning rate {rate:g}; lower it: "
-            f"--set=optim.learning_rate={rate / 10:g}"
-        )
+        rate = learning_rate(run.config.optim, run.config.steps, step)
+        found = f"the loss is not finite at step {step + 1}"
+        if run.config.optim.optimizer == "lbfgs":
+            raise TrainingError(f"{found} of L-BFGS; give it larger batches, or take --set=optim.optimizer=sgd")
+        raise TrainingError(f"{found}, learning rate {rate:g}; lower it: --set=optim.learning_rate={rate / 10:g}")
 
 
 def progress_bar(run: Training, start: int) -> tqdm:

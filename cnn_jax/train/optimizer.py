@@ -1,55 +1,85 @@
-"""Optim and Penalty -> optax: the schedule, the momentum, the decay, and where a step may end."""
+"""Optim and Penalty -> optax: momentum, decay, clipping, the rates of parts, and where a step may end."""
 
-import bisect
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from cnn_jax.config import Optim, Penalty
+from cnn_jax.train.parts import rate_multipliers
 from cnn_jax.train.penalties import NO_PENALTY, mask, max_norm, proximal
+from cnn_jax.train.schedule import schedule
 
 
-def make_optimizer(optim: Optim, steps: int, penalty: Penalty = NO_PENALTY) -> optax.GradientTransformation:
-    """SGD: v := momentum v + (gradient + weight_decay w), w := w - rate v, or with the rate inside the momentum.
+def make_optimizer(optim: Optim, steps: int, penalty: Penalty = NO_PENALTY) -> optax.GradientTransformationExtraArgs:
+    """What turns the gradient of a step, averaged over the devices, into what is added to the parameters.
 
-    Decoupled decay adds weight_decay w to v where w is moved, not to v itself. Each step then ends with the proximal
-    map of a penalty of that form, and within the bound on norms.
+    The gradient is clipped first, as a whole, to the norm `clip_norm`: optax.clip_by_global_norm, which torch's
+    clip_grad_norm_ equals but for the 1e-6 that it adds to the norm. The rate of each part is a multiple of the
+    schedule's. Each step then ends with the proximal map of a penalty of that form, and within the bound on norms.
+
+    `update` takes the keywords `value`, `grad` and `value_fn` too, which L-BFGS wants: the loss, its gradient, and the
+    function of the parameters whose gradient that is.
     """
-    decay = optax.add_decayed_weights(optim.weight_decay, mask=lambda params: mask(params, optim.decayed))
-    momentum = optax.trace(optim.momentum, optim.nesterov)
-    rate = optax.scale_by_learning_rate(schedule(optim, steps))
-    if optim.decoupled:
-        chain = [momentum, decay, rate]
-    else:
-        chain = [decay, rate, momentum] if optim.rate_inside else [decay, momentum, rate]
+    chain = {"sgd": _sgd, "adamw": _adamw, "lbfgs": _lbfgs}[optim.optimizer](optim, steps)
+    if optim.clip_norm:
+        chain.insert(0, optax.clip_by_global_norm(optim.clip_norm))
     if penalty.form == "proximal":
         rate_at = schedule(optim, steps)
         chain.append(proximal(penalty, lambda step: rate_at(step) / (1 - optim.momentum)))
     if penalty.max_norm:
         chain.append(max_norm(penalty.max_norm))
-    return optax.chain(*chain)
+    return optax.with_extra_args_support(optax.chain(*chain))
 
 
-def schedule_pieces(optim: Optim, steps: int) -> tuple[list[float], list[int]]:
-    """The learning rates of a run, and the steps at which each but the first begins."""
-    # Twelve digits: 0.1 * 0.1 is 0.01.
-    rates = [float(f"{optim.learning_rate * optim.factor**drop:.12g}") for drop in range(len(optim.boundaries) + 1)]
-    starts = [round(fraction * steps) for fraction in optim.boundaries]
-    if optim.warmup:
-        rates, starts = [optim.warmup_learning_rate, *rates], [round(optim.warmup * steps), *starts]
-    return rates, starts
+def objective(optim: Optim, penalty: Penalty) -> tuple[Penalty, ...]:
+    """What the training step adds to a task's loss: in L-BFGS, whose line search looks at the loss, the decay too."""
+    if optim.optimizer != "lbfgs":
+        return (penalty,)
+    return penalty, Penalty(l2=optim.weight_decay, half=True, penalized=optim.decayed)
 
 
-def learning_rate(optim: Optim, steps: int, step: int) -> float:
-    """The learning rate of a step, counted from 0: constant between the boundaries, after an optional warm-up."""
-    rates, starts = schedule_pieces(optim, steps)
-    return rates[bisect.bisect_right(starts, step)]
+def _sgd(optim: Optim, steps: int) -> list[optax.GradientTransformation]:
+    """v := momentum v + (gradient + weight_decay w), w := w - rate v, or with the rate inside the momentum.
+
+    Decoupled decay adds weight_decay w to v where w is moved, not to v itself.
+    """
+    momentum = optax.trace(optim.momentum, optim.nesterov)
+    decay, rate = _decay(optim), _rate(optim, steps)
+    if optim.decoupled:
+        return [momentum, decay, *rate]
+    return [decay, *rate, momentum] if optim.rate_inside else [decay, momentum, *rate]
 
 
-def schedule(optim: Optim, steps: int) -> Callable[[Any], jax.Array]:
-    """`learning_rate` as a function that can be traced."""
-    rates, starts = map(jnp.asarray, schedule_pieces(optim, steps))
-    return lambda step: rates[jnp.searchsorted(starts, step, side="right")]
+def _adamw(optim: Optim, steps: int) -> list[optax.GradientTransformation]:
+    """w := w - rate (m / (sqrt(v) + eps) + weight_decay w), m and v the unbiased means of gradient and square."""
+    return [optax.scale_by_adam(optim.b1, optim.b2, optim.eps), _decay(optim), *_rate(optim, steps)]
+
+
+def _lbfgs(optim: Optim, steps: int) -> list[optax.GradientTransformation]:
+    """Nocedal & Wright 2006, Algorithms 7.4 (two loops) and 3.5 (zoom: the strong Wolfe conditions)."""
+    return [optax.lbfgs(memory_size=optim.memory)]
+
+
+def _decay(optim: Optim) -> optax.GradientTransformation:
+    return optax.add_decayed_weights(optim.weight_decay, mask=lambda params: mask(params, optim.decayed))
+
+
+def _rate(optim: Optim, steps: int) -> list[optax.GradientTransformation]:
+    """Minus the learning rate, of each part."""
+    rate = optax.scale_by_learning_rate(schedule(optim, steps))
+    return [rate, _scale_parts(optim)] if optim.rates else [rate]
+
+
+def _scale_parts(optim: Optim) -> optax.GradientTransformation:
+    """Multiplies updates by what `rates` says of their parts."""
+
+    def init(params: Any) -> optax.EmptyState:
+        rate_multipliers(optim, params)  # what is wrong is said before the first step
+        return optax.EmptyState()
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        multipliers = rate_multipliers(optim, params)
+        return jax.tree.map(lambda update, multiplier: update * multiplier, updates, multipliers), state
+
+    return optax.GradientTransformation(init, update)

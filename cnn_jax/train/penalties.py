@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cnn_jax.config import Optim, Penalty
+from cnn_jax.config import Penalty
+from cnn_jax.train.parts import path_names
 
 Schedule = Callable[[Any], jax.Array]
 
@@ -89,34 +90,4 @@ def project_updates(
 
 def mask(params: Any, which: str) -> Any:
     """True for each leaf meant: those named kernel, or all."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: which == "all" or _path_names(path)[-1] == "kernel", params)
-
-
-def format_table(params: Any, optim: Optim, penalty: Penalty) -> str:
-    """What decays, is penalized and is bounded, and what not: a line for each kind of parameter."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    masks = [jax.tree.leaves(mask(params, which)) for which in (optim.decayed, penalty.penalized, "kernels")]
-    kinds: dict[tuple[str, ...], tuple[int, int]] = {}
-    for (path, leaf), *masked in zip(leaves, *masks, strict=True):
-        texts = [
-            "none" if not applies else text for applies, text in zip(masked, _describe(optim, penalty), strict=True)
-        ]
-        kind = "/".join(_path_names(path)[-2:]), *texts
-        arrays, parameters = kinds.get(kind, (0, 0))
-        kinds[kind] = arrays + 1, parameters + leaf.size
-    lines = [f"{'parameter':<20} {'arrays':>6} {'parameters':>12}  {'weight decay':<16} {'penalty':<32} max norm"]
-    for (name, decay, cost, bound), (arrays, parameters) in kinds.items():
-        lines.append(f"{name:<20} {arrays:>6} {parameters:>12,}  {decay:<16} {cost:<32} {bound}")
-    return "\n".join(lines)
-
-
-def _describe(optim: Optim, penalty: Penalty) -> tuple[str, str, str]:
-    """The decay, the penalty and the bound of what has them, in words."""
-    decay = f"{optim.weight_decay:g}{' decoupled' if optim.decoupled else ''}" if optim.weight_decay else "none"
-    terms = [f"{penalty.l1:g} |w|"] * (penalty.l1 > 0) + [f"{square_coefficient(penalty):g} w^2"] * (penalty.l2 > 0)
-    form = " (proximal)" if penalty.form == "proximal" else ""
-    return decay, " + ".join(terms) + form if terms else "none", f"{penalty.max_norm:g}" if penalty.max_norm else "none"
-
-
-def _path_names(path: Any) -> list[str]:
-    return jax.tree_util.keystr(path, simple=True, separator="/").split("/")
+    return jax.tree_util.tree_map_with_path(lambda path, _: which == "all" or path_names(path)[-1] == "kernel", params)

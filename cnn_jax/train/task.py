@@ -89,6 +89,9 @@ class Task(NamedTuple):
       outputs: `(variables, batch) -> {name: (B, ...)}` for metrics that are no means; None where there are none.
       score: `(outputs, annotations) -> {metric: number}` on the host, of a whole split: the outputs (N, ...) of every
         example once, in the order of the split, and the split's fields but the image, likewise.
+      frozen: `(params) -> ` a tree like them, True for those that training leaves as they begin, which is what the
+        setting optim.frozen asks for; `loss` has what it says of them to itself, batch norm in evaluation for instance.
+        None where nothing is frozen.
     """
 
     init: Callable[..., Any]
@@ -102,6 +105,7 @@ class Task(NamedTuple):
     network: Callable[[], dict[str, Any]] = dict
     outputs: Callable[..., Any] | None = None
     score: Callable[..., dict[str, float]] | None = None
+    frozen: Callable[[Any], Any] | None = None
 
     @property
     def means(self) -> tuple[str, ...]:

@@ -90,12 +90,12 @@ def find_steps(folder: Path) -> list[Path]:
 def read_newest(steps: list[Path]) -> tuple[int, dict[str, Any]]:
     """The last checkpoint that is what was saved, its step and variables; raises RecordError where none is.
 
-    It only reads, so that a run can be looked at while it goes on.
+    They are the averaged ones where the run averages. It only reads, so that a run can be looked at while it goes on.
     """
     *before, last = steps
     try:
         state, meta = read_tree(last / "state"), record.read_json(last / "meta" / "metadata") or {}
-        variables = {"params": state["params"], **state["model_state"]}
+        variables = state.get("average") or {"params": state["params"], **state["model_state"]}
         if digest(variables) != meta.get("variables"):
             raise record.RecordError(f"{last} is damaged, or an older version wrote it")
         return int(last.name), variables

@@ -68,28 +68,29 @@ def make_configs_and_datasets(
     datasets = [find(cell, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged) for cell in found]
     epochs = FLAGS.epochs
     if epochs is None and FLAGS.steps is None and FLAGS.config is None:
-        epochs = presets.PASSES.get(preset_name())
+        epochs = presets.PASSES.get(preset_name(models[0]))
     if epochs is not None:
         sizes = [dataset.count("train") for dataset in datasets]
         found = [sweep.set_epochs(cell, epochs, size) for cell, size in zip(found, sizes, strict=True)]
         found = [config.override(cell, FLAGS.set) for cell in found]
     resolved = [sweep.resolve(cell, layout, dataset) for cell, dataset in zip(found, datasets, strict=True)]
+    if FLAGS.config is None and processes.is_leader():
+        print("\n".join(f"recipe of {model} on {FLAGS.dataset}: {preset_name(model)}" for model in models))
     return resolved, datasets
 
 
-def preset_name() -> str:
-    """--preset; what begins with trained variables is fine-tuned."""
-    return "finetune" if FLAGS.preset == "auto" and FLAGS.init_from else FLAGS.preset
+def preset_name(model: str) -> str:
+    """--preset, or what auto stands for: what begins with trained variables is fine-tuned."""
+    if FLAGS.preset != "auto":
+        return FLAGS.preset
+    return "finetune" if FLAGS.init_from else presets.choose(FLAGS.dataset, model)
 
 
 def choose_recipe(model: str) -> Config:
-    """The config that the flags change: that of --config, or a preset, which is printed; raises ConfigError."""
+    """The config that the flags change, that of --config or a preset; raises ConfigError or RecordError."""
     if FLAGS.config is not None:
         return read_config(Path(FLAGS.config).expanduser(), model)
-    name = preset_name() if preset_name() != "auto" else presets.choose(FLAGS.dataset, model)
-    if processes.is_leader():
-        print(f"recipe of {model} on {FLAGS.dataset}: {name}")
-    found = presets.get(name, FLAGS.dataset, model, pretrained=bool(FLAGS.init_from))
+    found = presets.get(preset_name(model), FLAGS.dataset, model, pretrained=bool(FLAGS.init_from))
     return presets.add_warmup(found, cifar_depth(model))
 
 
