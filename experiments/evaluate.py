@@ -48,7 +48,7 @@ def main() -> None:
             raise ConfigError("--recompute_batch_norm wants the training split in memory, and this one is streamed")
         train = dataset.splits["train"]["image"]
         network = evaluation.recompute_batch_norm(network, train, layout, FLAGS.batch_size, FLAGS.progress)
-    answers = evaluation.answer(network, examples, protocol, *options)
+    answers = evaluation.answer(network, examples, protocol, *options, label=trained.label())
     names, title = network.class_names, f"{about.get('model') or trained.name()} on {dataset.name}, {FLAGS.split}"
     print(processes.run_on_leader(lambda: writing.write(workdir, answers, names, examples, title)), end="\n\n")
     about |= {"dataset": dataset.name, "split": FLAGS.split, "recomputed_batch_norm": FLAGS.recompute_batch_norm}

@@ -76,6 +76,14 @@ def test_every_example_is_answered_once_in_order(layout):
     assert said.means["error"] == np.mean(said.said != examples["label"])
 
 
+def test_the_labels_may_be_of_another_field():
+    network, examples = tiny(width=4), labelled(7, 8, 8)
+    named = {"image": examples["image"], "species": examples["label"]}
+    said = evaluation.answer(network, named, Protocol(), ONE, label="species")
+    np.testing.assert_array_equal(said.labels, examples["label"])
+    assert "error" in said.means
+
+
 def test_without_labels_there_is_no_error():
     said = evaluation.answer(tiny(width=4), {"image": labelled(3, 8, 8)["image"]}, Protocol(), ONE)
     assert (said.labels == NONE).all() and said.means.keys() == {"examples", "images_per_second"}

@@ -149,6 +149,20 @@ def test_a_mistake_is_one_line(name, run, digits_dir):
     assert message in read_refusal("evaluate", f"--data_dir={digits_dir}", *flags)
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--run=x"], "give --images: files, folders or patterns"),
+        (["--images=nowhere"], "nowhere has no images: files, folders and patterns are taken"),
+        (["--images=tests"], "tests has no images"),
+        (["--images=pyproject.toml"], "give a network: --run alone, or --weights"),
+        (["--run=x", "--images=pyproject.toml", "--output=tests"], "--output=tests is a folder: name a file in it"),
+    ],
+)
+def test_what_cannot_be_predicted_is_one_line(flags, message):
+    assert message in read_refusal("predict", *flags)
+
+
 def test_labels_of_other_classes_are_refused(real_data, digits_dir):
     flags = [f"--weights={real_data / 'weights' / 'squeezenet1_1.safetensors'}", "--model=squeezenet1_1"]
     said = read_refusal("evaluate", *flags, "--source=torchvision", "--dataset=digits", f"--data_dir={digits_dir}")

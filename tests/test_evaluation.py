@@ -216,6 +216,9 @@ def test_published_weights_make_pytorchs_errors(real_data):
     result = evaluation.evaluate(network, thousand, evaluation.choose_protocol(network), ONE)
     assert (result["error"], result["top5_error"]) == pytest.approx((0.076, 0.008), abs=1e-9)
     assert result["loss"] == pytest.approx(0.37417099, rel=1e-5)
+    predicted = network.predict(thousand["image"], batch_size=128)
+    assert np.mean(predicted.argmax(axis=1) != thousand["label"]) == pytest.approx(0.076, abs=1e-9)
+    assert -np.log(predicted[np.arange(1000), thousand["label"]]).mean() == pytest.approx(result["loss"], rel=1e-5)
 
 
 @pytest.mark.slow

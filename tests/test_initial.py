@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from cnn_jax import presets, sweep, tasks, weights
+from cnn_jax import initial, presets, sweep, tasks, weights
 from cnn_jax.config import ConfigError, Model, override, replace_field
 from cnn_jax.data import Dataset, Field, class_numbers
 from cnn_jax.evaluation import networks
@@ -79,6 +79,22 @@ def test_a_standardisation_that_was_given_in_part_is_kept(base, resolved, digits
     for given, mean, std in (("data.std=0.3", (), (0.3,)), ("data.mean=0.1", (0.1,), ())):
         data = begun(base, digits, tmp_path / "converted", given).data
         assert (data.mean, data.std) == (mean, std)
+
+
+def test_a_recipes_standardisation_gives_way_and_the_command_lines_does_not(resolved, digits, trained, tmp_path):
+    """On streamed images a recipe always has one; a run of the mean image has its colour for them."""
+    about = {"model": vars(resolved.model), "preprocess": {"mean": [0.4], "std": [0.2]}}
+    stored.save(tmp_path / "converted", variables_of(resolved, digits), about)
+    recipe = presets.get("resnet_imagenet", "imagenet2012", "resnet8")
+    recipe = replace_field(recipe, "init_from", str(tmp_path / "converted"))
+    assert recipe.data.mean == (0.485, 0.456, 0.406)
+    config = initial.adopt_standardization(recipe)
+    assert (config.data.mean, config.data.std) == ((0.4,), (0.2,))
+    config = override(config, ["data.std=0.3"])
+    assert (config.data.mean, config.data.std) == ((0.4,), (0.3,))
+    config = initial.adopt_standardization(replace_field(recipe, "init_from", str(trained)))
+    colour = digits.splits["train"]["image"].mean() / 255
+    assert config.data.mean == (pytest.approx(colour, abs=1e-6),) and config.data.std == ()
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [("paper", "tiny"), ("tiny", "tiny")])

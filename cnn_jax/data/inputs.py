@@ -57,8 +57,9 @@ def read_pixels(image: Any, channels: int, decoding: Decoding = AS_STORED) -> np
 def require_channels(array: np.ndarray, channels: int) -> np.ndarray:
     """The array itself, (..., H, W, channels); raises DataError where the last axis is another."""
     if array.shape[-1] != channels:
+        shape = "x".join(map(str, array.shape))
         raise DataError(
-            f"images of {array.shape[-1]} channels (the last axis of {'x'.join(map(str, array.shape))}), and the "
-            f"network sees {channels}: pass those, or files, which are converted"
+            f"an image of shape {shape}: its last axis are the channels, and the network sees {channels}; pass those, "
+            "or files, which are converted"
         )
     return array

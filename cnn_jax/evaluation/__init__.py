@@ -84,15 +84,18 @@ def make_evaluate(network: Network, protocol: Protocol) -> tuple[Callable[..., A
     return evaluate, names
 
 
-def make_outputs(network: Network, protocol: Protocol) -> Callable[..., Any]:
-    """A task's `outputs` (see Task): what `Answers` holds of each image, `label` and measures where it has a label."""
+def make_outputs(network: Network, protocol: Protocol, label: str = "label") -> Callable[..., Any]:
+    """A task's `outputs` (see Task): what `Answers` holds of each image, `label` and measures where it has a label.
+
+    `label` is the field that has it.
+    """
 
     def outputs(variables: Any, batch: Any) -> Any:
         log_probability = log_probabilities(network, variables, batch["image"], protocol)
         answered = likeliest(log_probability)
-        if "label" not in batch:
+        if label not in batch:
             return answered
-        return answered | {"label": batch["label"]} | measure_each(log_probability, batch["label"])
+        return answered | {"label": batch[label]} | measure_each(log_probability, batch[label])
 
     return outputs
 
@@ -113,17 +116,19 @@ def answer(
     batch_size: int = 128,
     progress: bool = False,
     workers: int = 0,
+    label: str = "label",
 ) -> Answers:
     """What the network says of every example, once and in order; and where they have labels, how good it is.
 
     Args:
       network: see Network.
-      examples: `image` uint8 (N, H, W, C), or a streamed split; with `label` int32 (N,), or without.
+      examples: `image` uint8 (N, H, W, C), or a streamed split; with labels int32 (N,), or without.
       protocol: see Protocol.
       layout: the devices.
       batch_size: images that the network sees at once, all crops counted; at least one example a device.
       progress: whether to draw a bar on stderr.
       workers: processes that decode streamed images; 0 is threads.
+      label: the field that has the labels.
 
     Raises:
       ConfigError: see `check_protocol` and `streamed_views`.
@@ -138,7 +143,7 @@ def answer(
         shown, views_per_image = streamed_views(network, protocol)
         count, resident = len(examples), {}
     batch_size = devices_ * min(max(1, batch_size // views_per_image // devices_), -(-count // devices_))
-    evaluate_step = make_evaluate_step(count_examples, layout.axis_name, make_outputs(network, protocol))
+    evaluate_step = make_evaluate_step(count_examples, layout.axis_name, make_outputs(network, protocol, label))
     step = devices.parallelize(layout, evaluate_step, "rrrs", donate=(0,))
     variables, arrays = devices.replicate(layout, (network.variables, resident))
     if isinstance(examples, Mapping):

@@ -35,7 +35,6 @@ def print_predictions(predictions: Predictions, path: Path) -> None:
     count = len(predictions.files)
     print(f"{path}: {count:,} image{'s' if count > 1 else ''}\n")
     if count == 1:
-        print("\n".join(remarks(predictions)))
         print_likeliest(predictions)
         return
     print(describe(predictions))

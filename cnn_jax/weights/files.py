@@ -55,12 +55,12 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
     Raises WeightsError, which names the way out.
     """
+    if not path.exists():
+        raise WeightsError(f"{path}: no such file")
     if path.is_dir():
         return read_folder(path)
     if not path.name.endswith((*FORMATS, INDEX)):
         raise WeightsError(f"{path}: not a format of weights; give one of {', '.join(FORMATS)}, {INDEX} or a folder")
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file")
     if path.name.endswith(INDEX):
         return read_parts(path)
     readers = {".safetensors": read_safetensors, ".npz": read_npz, ".msgpack": read_msgpack}

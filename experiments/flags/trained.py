@@ -1,5 +1,6 @@
 """Flags of a trained network, other people's or our own, and of the images it is to see."""
 
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -22,20 +23,27 @@ flags.DEFINE_string("run", None, "A run folder of ours, whose newest checkpoint 
 flags.DEFINE_string("dataset", None, "Data set: digits, a TFDS name, or an image folder's path; a run's is its own.")
 
 
+def network_path() -> Path:
+    """Where the network is; raises ConfigError where no flag says so, or two do."""
+    if (FLAGS.run is None) == (FLAGS.weights is None):
+        raise ConfigError("give a network: --run alone, or --weights, with --model and --source")
+    return launcher.expand_path(FLAGS.run or FLAGS.weights)
+
+
 def name() -> str:
     """What is made of the network is called by: the model and whose weights they are, or the folder that it is in."""
-    if FLAGS.model and FLAGS.source:
-        return f"{FLAGS.model}_{FLAGS.source}"
-    return launcher.expand_path(FLAGS.run or FLAGS.weights).resolve().name
+    return f"{FLAGS.model}_{FLAGS.source}" if FLAGS.model and FLAGS.source else network_path().resolve().name
+
+
+def label() -> str:
+    """The field of the data set whose classes the network tells apart."""
+    return networks.read_config(network_path()).classification.label if FLAGS.run else "label"
 
 
 def load_network() -> Network:
     """The network of --run, or of --weights, a file or a converted checkpoint; raises whatever a user can mend."""
-    if (FLAGS.run is None) == (FLAGS.weights is None):
-        raise ConfigError("give a network: --run alone, or --weights, with --model and --source")
-    path = launcher.expand_path(FLAGS.run or FLAGS.weights)
     surplus, read = FLAGS.ignore_surplus, data_flags.read_dataset
-    return networks.load(path, FLAGS.model, FLAGS.source, ignore_surplus=surplus, read_dataset=read)
+    return networks.load(network_path(), FLAGS.model, FLAGS.source, ignore_surplus=surplus, read_dataset=read)
 
 
 def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str, Any]]:
