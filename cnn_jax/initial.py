@@ -1,6 +1,5 @@
 """Runs that begin with variables somebody has trained: a converted checkpoint, or another run."""
 
-import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from cnn_jax.config import Config, ConfigError
 from cnn_jax.config.checks import NO_MEAN
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.train import variables as stored
+from cnn_jax.train.processes import print_once
 from cnn_jax.weights.matching import describe_mismatch
 
 STRUCTURE = ("width", "shortcut_option", "zero_channels", "stride_in", "output")
@@ -90,9 +90,3 @@ def load_variables(variables: dict[str, Any], folder: str, digest: str, num_clas
         print_once(f"{folder} has other classes: drawn anew for {num_classes} are {', '.join(sorted(heads))}")
     merged = {name: np.asarray(new[name] if name in heads else old[name]) for name in new}
     return traverse_util.unflatten_dict(merged, sep="/")
-
-
-@functools.cache
-def print_once(line: str) -> None:
-    """Prints the line once, however many runs begin so."""
-    print(line, flush=True)

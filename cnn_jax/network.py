@@ -14,6 +14,7 @@ from cnn_jax.config import ConfigError
 from cnn_jax.data import inputs
 from cnn_jax.data import preprocess as preprocessing
 from cnn_jax.data.crops import LIKE_PIL, Interpolation
+from cnn_jax.data.dataset import AS_STORED, Decoding
 from cnn_jax.data.stream.views import fit
 
 LOGITS = "logits"
@@ -53,6 +54,11 @@ class Network(NamedTuple):
     @property
     def parameters(self) -> int:
         return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+
+    @property
+    def decoding(self) -> Decoding:
+        """How encoded images become pixels for it."""
+        return getattr(self.preprocess, "decoding", AS_STORED)
 
     def predict(self, images: Any, batch_size: int = 64) -> np.ndarray:
         """The class probabilities, float32 (N, K), of the middle of each image, as the network's own protocol has it.
@@ -107,7 +113,7 @@ class Network(NamedTuple):
         """
         if len(self.scales) > 1 or self.interpolation != LIKE_PIL:
             raise ConfigError("one view of each image is looked at, resized as PIL does: evaluate tests under others")
-        pixels = inputs.read_pixels(image, self.channels)
+        pixels = inputs.read_pixels(image, self.channels, self.decoding)
         if self.scales and self.size:
             return fit(pixels, (self.size, self.size), self.scales[0])
         side: int = self.size or self.model.image_size

@@ -45,9 +45,14 @@ def set_epochs(config: Config, epochs: float, examples: int) -> Config:
 def resolve(config: Config, layout: Layout, dataset: Dataset) -> Config:
     """The config as it will be recorded: the network's own settings filled in, a `device` group a number of examples.
 
-    Raises ConfigError where the model, the batch or the group cannot be on this data or these devices.
+    Raises ConfigError where the model, the batch, the group or the patience cannot be on this data or these devices.
     """
     config = tasks.complete(config, dataset)
+    if config.patience and "validation" not in dataset.splits:
+        raise ConfigError(
+            f"patience={config.patience} looks at a validation split, and {dataset.name} has none: set data.validation "
+            "(--validation)"
+        )
     if config.model.bn_group == "device":
         config = config_lib.replace_field(config, "model.bn_group", max(1, config.batch_size // len(layout.devices)))
     devices.check_batch(config, layout)

@@ -2,7 +2,7 @@
 
     ./launch.sh dataset --dataset=digit_scenes
     ./launch.sh dataset --dataset=cifar10 --data_dir=DIR --fields=label --split=test --examples=24
-    ./launch.sh dataset --dataset=flowers17 --data_dir=DIR            # an image folder: the middles of its images
+    ./launch.sh dataset --dataset=photographs/flowers17               # an image folder: the middles of its images
 
 Writes examples.png, drawn by --seed, into the workdir. Seconds. Here: experiments/results/digit_scenes.
 """
@@ -42,6 +42,7 @@ def main() -> None:
         download=FLAGS.download,
         streamed=None,
         skip_damaged=FLAGS.skip_damaged,
+        test_share=FLAGS.test_share or 0.0,
     )
     if split not in dataset.splits:
         raise ConfigError(f"--split={split}: {dataset.name} has {', '.join(dataset.splits)}")

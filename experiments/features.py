@@ -33,7 +33,11 @@ def main() -> None:
         protocol.make_preprocess(network),
         dataset.splits["test"]["image"][: FLAGS.examples] if dataset else np.empty(0),
     )
-    image = picture.read(launcher.expand_path(FLAGS.image), network.channels) if FLAGS.image else images[0]
+    image = (
+        picture.read(launcher.expand_path(FLAGS.image), network.channels, network.decoding)
+        if FLAGS.image
+        else images[0]
+    )
     save(features.draw_filters(features.first_filters(network.variables["params"]), name), workdir / "filters")
     maps = features.compute_maps(network.model, network.variables, look, image)
     shown = features.to_unit_range(np.asarray(look(image[None])[0]))

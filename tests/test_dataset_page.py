@@ -38,7 +38,7 @@ def test_fewer_fields_and_another_split(tmp_path, digits_dir):
 
 
 def test_an_image_folder_is_streamed(tmp_path, insects_dir):
-    text, sheet = show(tmp_path, "--dataset=insects", f"--data_dir={insects_dir}", "--examples=3", "--size=32")
+    text, sheet = show(tmp_path, f"--dataset={insects_dir}/insects/", "--examples=3", "--size=32")
     assert "insects: train 33, test 9" in text and "3 classes: ant, bee, cow" in text and "streamed" in text
     assert sheet.std() > 10
 

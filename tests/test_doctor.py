@@ -37,6 +37,8 @@ def test_image_folders_are_found_and_looked_through(insects_dir, tmp_path):
     (tmp_path / "half" / "train" / "cat").mkdir(parents=True)
     half = found(tmp_path)["half"]
     assert half.state == "BROKEN" and "has no images to test on" in half.message
+    alone = found(insects_dir / "insects")["train"]
+    assert alone.state == "OK" and "train 27, test 6; nothing to test on but what --test_share=0.2" in alone.message
 
 
 def test_a_package_of_another_version_is_broken(tmp_path):

@@ -49,5 +49,5 @@ def test_an_axis_may_be_several_fields():
 
 def test_several_fields_are_checked_when_all_are_changed():
     with pytest.raises(ConfigError):
-        replace_fields(Config(), {"patience": 3})
-    assert replace_fields(Config(), {"patience": 3, "data.validation": 10}).patience == 3
+        replace_fields(Config(), {"data.crop": 300})
+    assert replace_fields(Config(), {"data.crop": 300, "data.short_side": (320,)}).data.crop == 300

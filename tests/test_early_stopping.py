@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from cnn_jax import data, tasks
-from cnn_jax.config import Config, override
+from cnn_jax import data, presets, sweep, tasks
+from cnn_jax.config import Config, ConfigError, override
 from cnn_jax.evaluation import networks
 from cnn_jax.train import devices, early_stopping, loop, record, variables
 from cnn_jax.train.signals import Stopped
@@ -19,6 +19,19 @@ def lines(*errors):
 
 def test_the_best_is_the_first_of_equals():
     assert early_stopping.best_evaluation(lines(0.5, 0.2, 0.3, 0.2), ERROR)["step"] == 2
+
+
+def test_lines_without_a_validation_split_are_passed_over():
+    """As an older version wrote them of an image folder with valid/ beside test/."""
+    metrics = [{"step": 1, "test_error": 0.1}, *({"step": 9} | line for line in lines(0.5, 0.2)[1:])]
+    assert early_stopping.best_evaluation(metrics, ERROR)["validation_error"] == 0.2
+
+
+def test_patience_wants_a_validation_split(digits, digits_dir):
+    config, layout = override(presets.get("auto", "digits", "plain8"), ["patience=3"]), devices.make_layout("jit", 1)
+    with pytest.raises(ConfigError, match="patience=3 looks at a validation split, and digits has none: set data.val"):
+        sweep.resolve(config, layout, digits)
+    assert sweep.resolve(config, layout, data.load("digits", digits_dir, validation=10)).patience == 3
 
 
 def test_the_best_is_the_highest_where_higher_is_better_and_never_what_is_no_number():

@@ -156,7 +156,6 @@ def test_decoupled_decay_is_kept_out_of_the_momentum():
         (["optim.decoupled=true", "optim.rate_inside=true"], "leave optim.rate_inside out"),
         (["penalty.max_norm=3", "model.scan=true"], "leave model.scan out"),
         (["classification.label_smoothing=0.1", "classification.criterion=map"], "leave one out"),
-        (["patience=3"], "set data.validation"),
     ],
 )
 def test_what_cannot_be_is_one_line(assignments, message):

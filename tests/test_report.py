@@ -222,6 +222,45 @@ def test_a_bad_overlay_is_one_line_and_writes_nothing(tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
+OVERLAY = [["kind", "depth", "epoch", "train_error", "test_error"], ["plain", "20", "1.5", "0.25", "0.5"]]
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "end", "encoding", "decimal"),
+    [
+        (",", "\n", "utf-8-sig", "."),
+        (";", "\r\n", "utf-8-sig", ","),
+        ("\t", "\r\n", "utf-16", ","),
+        (" , ", "\r", "utf-8", "."),
+    ],
+)
+def test_an_overlay_is_read_however_a_spreadsheet_saved_it(delimiter, end, encoding, decimal, tmp_path):
+    lines = [delimiter.join(value.replace(".", decimal) for value in line) for line in [*OVERLAY, [""] * 5]]
+    path = tmp_path / "overlay.csv"
+    path.write_bytes((end.join(lines) + end).encode(encoding))
+    assert read_overlay(path) == [("plain", 20, 1.5, 0.25, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "lacks the columns kind, depth, epoch, train_error, test_error: it is empty"),
+        (b"kind|depth\n", r"lacks the columns .*; its columns are kind\|depth"),
+        (b"kind,depth,epoch,train_error,test_error\nplain,20,1,0.5\n", "a line without 'test_error'"),
+        (
+            b"kind,depth,epoch,train_error,test_error\nplain,20,1,0.5,12 %\n",
+            "could not convert string to float: '12 %'",
+        ),
+        (b"\xff\xd8\xff\xe0", "codec can't decode"),
+    ],
+)
+def test_what_is_no_overlay_is_one_line(content, message, tmp_path):
+    (tmp_path / "overlay.csv").write_bytes(content)
+    with pytest.raises(RecordError, match=message) as caught:
+        read_overlay(tmp_path / "overlay.csv")
+    assert "\n" not in str(caught.value)
+
+
 def test_published_curves_lie_on_the_studys_axis(tmp_path, real_data):
     path = real_data / "curves" / "cifar10_fig6.csv"
     plain, residual = figures.fig6(read_runs(write_study(tmp_path)), path).axes

@@ -17,8 +17,10 @@ from cnn_jax import data, evaluation, presets, tasks
 from cnn_jax.config import override
 from cnn_jax.data import DataError, stream
 from cnn_jax.data.batches import epoch_order, training_indices
+from cnn_jax.data.dataset import AS_STORED, Decoding
 from cnn_jax.data.stream import pictures
 from cnn_jax.data.stream.pictures import Augmentation, augment_example, random_box
+from cnn_jax.data.stream.views import show
 from cnn_jax.evaluation import networks
 from cnn_jax.train import devices, loop
 
@@ -208,8 +210,21 @@ def test_damaged_images_are_left_out_where_asked(broken, monkeypatch):
     assert (dataset.count("train"), dataset.count("test")) == (32, 8)
     assert dataset.fingerprint != data.load("insects", broken, streamed=True).fingerprint
     assert len(batches(dataset)) == 12
-    monkeypatch.setattr("cnn_jax.data.stream.damaged.decode_rgb", None)  # the second time nothing is tried
+    monkeypatch.setattr("cnn_jax.data.stream.damaged.decode", None)  # the second time nothing is tried
     assert data.load("insects", broken, streamed=True, skip_damaged=True).damaged == dataset.damaged
+
+
+def test_what_cannot_be_decoded_depends_on_how_it_is(broken):
+    """Whole numbers of 32 bits have a range once it is said; what was found before is not held against them."""
+    whole = Image.fromarray(np.full((30, 30), 2048, np.int32))
+    whole.save(broken / "insects" / "train" / "ant" / "x.tif")
+    left_out = [
+        len(data.load("insects", broken, streamed=True, skip_damaged=True, decoding=decoding).damaged)
+        for decoding in (AS_STORED, Decoding(bits=12), AS_STORED)
+    ]
+    assert left_out == [3, 2, 3]
+    split = data.load("insects", broken, streamed=True, decoding=Decoding(bits=12)).splits["train"]
+    assert set(show(stream.Middle(24, 28), split, 11)["image"].flat) == {round(2048 / 4095 * 255)}
 
 
 def test_what_is_wrong_with_a_folder_is_said(insects_dir, tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn_jax.data import stream
-from cnn_jax.data.dataset import Dataset, Field
+from cnn_jax.data.dataset import AS_STORED, Dataset, Field
 from cnn_jax.data.stream import squares
 from cnn_jax.data.stream.pictures import Augmentation, augment_example
 from cnn_jax.data.stream.views import Middle, show
@@ -77,6 +77,7 @@ class Split:
     """A `stream.Encoded` of such examples."""
 
     kinds = KINDS
+    decoding = AS_STORED
 
     def __init__(self, examples):
         self.examples = examples

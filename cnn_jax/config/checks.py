@@ -50,6 +50,7 @@ NOT_NEGATIVE = (
     "data.canvas",
     "data.crop",
     "data.pca",
+    "data.bits",
     "data.test_short_side",
     "optim.weight_decay",
     "optim.clip_norm",
@@ -60,6 +61,7 @@ NOT_NEGATIVE = (
 )
 NO_MEAN = "data.mean: give what is subtracted from streamed images, for instance 0.485,0.456,0.406"
 FRACTION = (
+    "data.test_share",
     "optim.warmup",
     "optim.momentum",
     "optim.b1",
@@ -105,8 +107,6 @@ def check(config: Config) -> Config:
         raise ConfigError("penalty.max_norm does not tell the units of scanned blocks apart; leave model.scan out")
     if config.classification.label_smoothing and config.classification.criterion != "cross_entropy":
         raise ConfigError("classification.label_smoothing is of classification.criterion=cross_entropy; leave one out")
-    if config.patience and not config.data.validation:
-        raise ConfigError(f"patience={config.patience} looks at a validation split: set data.validation (--validation)")
     return config
 
 

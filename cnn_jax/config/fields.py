@@ -67,7 +67,8 @@ class Data:
     canvas: int = 0
     """Pixels a side of the black canvas on which each image is centred; 0 is no canvas."""
     mean: tuple[float, ...] = ()
-    """What is subtracted from images in [0, 1], a number a channel or one for all; none is the mean training image."""
+    """What is subtracted from images in [0, 1], a number a channel or one for all; none is the mean training image, and
+    of streamed images ImageNet's mean colour and deviation."""
     std: tuple[float, ...] = ()
     """What they are then divided by, likewise; none is 1."""
     pad: int = 4
@@ -76,7 +77,8 @@ class Data:
     """Whether half of the training images are mirrored, left to right."""
     crop: int = 0
     """Pixels a side of the crops that the network is shown of images streamed from their files; 0 is images of one
-    size, all in memory. What follows is of streamed images."""
+    size, all in memory, and of others what fits them and the network (see tasks.images.complete_crop). What follows is
+    of streamed images."""
     short_side: tuple[int, ...] = (256,)
     """Pixels that the short side is resized to before the random crop: one number, or two between which it is drawn."""
     area: tuple[float, ...] = ()
@@ -87,6 +89,13 @@ class Data:
     """Standard deviation of the shift along the principal components of colour (Krizhevsky et al. 2012, 4.1)."""
     test_short_side: int = 0
     """Pixels that the short side is resized to before the central crop in evaluation; 0 is 256 for a crop of 224."""
+    bits: int = 0
+    """Bits of the values of grey images with more than 8: they are scaled by 2^bits - 1; 0 is what their files say."""
+    exif_orientation: bool | None = None
+    """Whether photographs are turned as EXIF says and viewers show them, or taken as they are stored, as torchvision,
+    TensorFlow and TFDS take them; None is turned where the crop is chosen too, and else as stored."""
+    test_share: float = 0.0
+    """Of an image folder without a split to test on, the share of each class that is held out to be that."""
 
     @property
     def resolved_test_short_side(self) -> int:

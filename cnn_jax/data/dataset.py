@@ -39,6 +39,22 @@ class Field(NamedTuple):
     names: tuple[str, ...] = ()
 
 
+class Decoding(NamedTuple):
+    """How encoded images become pixels.
+
+    Attributes:
+      bits: of the values of grey images with more than 8 bits, floats too: they are scaled by 2^bits - 1. 0 is what
+        the file says.
+      exif_orientation: whether photographs are turned as their EXIF orientation says, as viewers show them.
+    """
+
+    bits: int = 0
+    exif_orientation: bool = False
+
+
+AS_STORED = Decoding()
+
+
 class Request(NamedTuple):
     """What is asked of a source.
 
@@ -49,6 +65,8 @@ class Request(NamedTuple):
       streamed: leave the images encoded; None is whether the dataset cannot be held in memory.
       download: whether the network may be used.
       progress: whether to draw a bar on stderr.
+      decoding: how streamed images become pixels.
+      test_share: of an image folder without images to test on, the share of each class to hold out; 0 is none.
     """
 
     name: str
@@ -57,6 +75,8 @@ class Request(NamedTuple):
     streamed: bool | None = False
     download: bool = False
     progress: bool = False
+    decoding: Decoding = AS_STORED
+    test_share: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity: the arrays are large
@@ -69,6 +89,7 @@ class Dataset:
       fields: what each field holds.
       fingerprint: 16 hex digits that change when any array of any split does, or any file's name or size.
       damaged: of a streamed dataset, what was left out.
+      notes: what a user should be told of how it was read: what of it is not here, and what may not be as meant.
     """
 
     name: str
@@ -76,6 +97,7 @@ class Dataset:
     fields: dict[str, Field]
     fingerprint: str
     damaged: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def streamed(self) -> bool:
@@ -179,6 +201,22 @@ def hold_out(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """
     order = np.random.RandomState(0).permutation(size)
     return np.sort(order[count:]), np.sort(order[:count])
+
+
+def hold_out_by_class(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """As `hold_out`, of each class its share, in whole examples: at least one, and not all; of one example none.
+
+    Args:
+      labels: (N,) of the examples.
+      share: between 0 and 1.
+    """
+    parts = []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        count = min(max(1, round(share * len(own))), len(own) - 1)
+        parts.append([own[part] for part in hold_out(len(own), count)])
+    kept, held = (np.sort(np.concatenate(part)) for part in zip(*parts, strict=True))
+    return kept, held
 
 
 def draw(dataset: Dataset, count: int, seed: int) -> Dataset:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_jax.data import picture
-from cnn_jax.data.dataset import DataError
+from cnn_jax.data.dataset import AS_STORED, DataError, Decoding
 
 
 def as_sequence(images: Any) -> Sequence[Any] | np.ndarray:
@@ -45,13 +45,13 @@ def require_images(array: np.ndarray, dimensions: int) -> np.ndarray:
     return array
 
 
-def read_pixels(image: Any, channels: int) -> np.ndarray:
+def read_pixels(image: Any, channels: int, decoding: Decoding = AS_STORED) -> np.ndarray:
     """uint8 (H, W, channels) of a path, a PIL image or such an array; raises DataError."""
     if hasattr(image, "dtype"):
         return require_channels(require_images(np.asarray(image), 3), channels)
     if isinstance(image, Image.Image):
-        return picture.to_pixels(image, channels)
-    return picture.read(image, channels)
+        return picture.to_pixels(image, "the image", channels, decoding)
+    return picture.read(image, channels, decoding)
 
 
 def require_channels(array: np.ndarray, channels: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from cnn_jax.data.augment import average_pool, on_canvas, standardize
+from cnn_jax.data.dataset import Decoding
 
 
 @dataclass(frozen=True, eq=False)  # by identity, as a function: so JAX traces it
@@ -23,6 +24,8 @@ class Preprocess:
       antialias: whether scaling down averages over what a pixel covers, as Pillow does.
       canvas: pixels a side of the black canvas on which the image is centred first; 0 is no canvas.
       average_pool: pixels a side of the squares whose averages the network sees; 1 is the image itself.
+      bits, exif_orientation: how files become pixels, see Decoding. Where nobody has said (None), photographs that a
+        user hands over are turned upright: other people's networks have learned what is upright.
     """
 
     resize: int | None
@@ -33,6 +36,12 @@ class Preprocess:
     antialias: bool = True
     canvas: int = 0
     average_pool: int = 1
+    bits: int = 0
+    exif_orientation: bool | None = None
+
+    @property
+    def decoding(self) -> Decoding:
+        return Decoding(self.bits, self.exif_orientation is not False)
 
     def __call__(self, image: jax.Array) -> jax.Array:
         """uint8 (B, H, W, C) as the network sees it, float32, but for scaling and cropping: those commute with it."""

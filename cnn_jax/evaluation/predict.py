@@ -58,7 +58,7 @@ def predict(
       ConfigError: see `evaluation.answer`.
       DataError: a file cannot be read or decoded; or none can.
     """
-    images, without = loose.open_files(files, network.class_names), np.array([], int)
+    images, without = loose.open_files(files, network.class_names, network.decoding), np.array([], int)
     if skip_damaged:
         without = np.array(damaged.unreadable(images, "images", progress), int)
         if len(without) == len(files):

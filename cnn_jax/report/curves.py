@@ -1,5 +1,6 @@
 """Error curves of a study as numbers, ready to be drawn: means over seeds, published curves, learning-rate changes."""
 
+import codecs
 import csv
 import math
 import os
@@ -13,6 +14,7 @@ from cnn_jax.train.task import ERROR
 
 SPLITS = ("train", "test")
 NUMBERS = ("epoch", "train_error", "test_error")
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Curve(NamedTuple):
@@ -89,25 +91,36 @@ def rate_changes(runs: Sequence[Run]) -> list[float]:
 def read_overlay(path: str | os.PathLike) -> list[PublishedPoint]:
     """Published curves from a CSV file with the columns of PublishedPoint, others ignored; errors are fractions.
 
+    As spreadsheets save it: with a byte-order mark or none, in UTF-8 or UTF-16, with commas, semicolons (and then
+    perhaps decimal commas) or tabs between columns, any line ends, spaces around names and values, and empty lines.
+
     Raises RecordError, one line, for a file that is missing, lacks a column or holds something else than numbers.
     """
     path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in PublishedPoint._fields if name not in (reader.fieldnames or ())]
-            if missing:
-                raise RecordError(f"overlay {path} lacks the columns {', '.join(missing)}")
-            return [
-                PublishedPoint(line["kind"], int(line["depth"]), *(float(line[name]) for name in NUMBERS))
-                for line in reader
-            ]
+        content = path.read_bytes()
+        lines = content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig").splitlines()
+        header = lines[0] if lines else ""
+        delimiter = max(",;\t", key=header.count)
+        names, *rows = ([cell.strip() for cell in row] for row in csv.reader(lines or [""], delimiter=delimiter))
+        missing = [name for name in PublishedPoint._fields if name not in names]
+        if missing:
+            there = f"; its columns are {', '.join(names)}" if any(names) else ": it is empty"
+            raise RecordError(f"overlay {path} lacks the columns {', '.join(missing)}{there}")
+        return [read_point(dict(zip(names, row, strict=False)), delimiter) for row in rows if any(row)]
     except OSError as error:
         raise RecordError(f"cannot read overlay {path}: {error.strerror}") from error
-    except (TypeError, ValueError, csv.Error) as error:
+    except (KeyError, ValueError, csv.Error) as error:
         if isinstance(error, RecordError):
             raise
-        raise RecordError(f"cannot read overlay {path}: {' '.join(str(error).split())}") from error
+        reason = f"a line without {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise RecordError(f"cannot read overlay {path}: {reason}") from error
+
+
+def read_point(line: dict[str, str], delimiter: str) -> PublishedPoint:
+    """Raises KeyError or ValueError."""
+    epoch, train, test = (float(line[name].replace(",", ".") if delimiter != "," else line[name]) for name in NUMBERS)
+    return PublishedPoint(line["kind"], int(line["depth"]), epoch, train, test)
 
 
 def published_curves(points: Iterable[PublishedPoint], per_epoch: float, last: float) -> list[Curve]:

@@ -37,7 +37,11 @@ def summarize(dataset: Dataset) -> str:
                 counts = np.bincount(arrays[name], minlength=len(field.names))
                 each = abbreviate([f"{one} {count}" for one, count in zip(field.names, counts, strict=True)])
                 lines.append(f"  {name} in {split}: {each}")
-    return "\n".join(lines)
+    if dataset.damaged:
+        lines.append(
+            f"  {len(dataset.damaged)} images cannot be decoded and are left out: {abbreviate(dataset.damaged)}"
+        )
+    return "\n".join([*lines, *(f"  {note}" for note in dataset.notes)])
 
 
 def abbreviate(names: Sequence[str]) -> str:

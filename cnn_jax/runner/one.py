@@ -38,22 +38,27 @@ def load_dataset(
     validation: int,
     data_dir: str | None,
     download: bool,
-    streamed: bool = False,
+    streamed: bool | None = False,
     skip_damaged: bool = False,
     fields: tuple[str, ...] = data.IMAGE_AND_LABEL,
+    decoding: data.Decoding = data.AS_STORED,
+    test_share: float = 0.0,
 ) -> Dataset:
-    """The data set, read once a process; raises DataError."""
+    """The data set, read once a process, and what is to be said of it; raises DataError."""
     options: dict[str, Any] = {
         "validation": validation,
         "download": download,
         "streamed": streamed,
         "skip_damaged": skip_damaged,
+        "decoding": decoding,
+        "test_share": test_share,
     }
     dataset = data.load(name, data_dir, fields=fields, **options)
+    for note in dataset.notes:
+        processes.print_once(f"{dataset.name}: {note}")
     if dataset.damaged:
-        print(
-            f"{len(dataset.damaged)} images of {name} cannot be decoded and are left out:", *dataset.damaged, sep="\n  "
-        )
+        count = f"{len(dataset.damaged)} images of {dataset.name} cannot be decoded and are left out:"
+        processes.print_once("\n  ".join([count, *dataset.damaged]))
     return dataset
 
 
@@ -62,10 +67,14 @@ draw_examples = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by 
 
 def load_config_dataset(config: Config, data_dir: str | None, download: bool, skip_damaged: bool = False) -> Dataset:
     """What the config learns from and is tested on; raises DataError, and ConfigError on an unknown task."""
-    streamed, fields = bool(config.data.crop), tasks.find(config.task).fields(config)
-    skip_damaged = streamed and skip_damaged
-    dataset = load_dataset(config.data.name, config.data.validation, data_dir, download, streamed, skip_damaged, fields)
-    count = config.data.train_examples
+    wanted, fields = config.data, tasks.find(config.task).fields(config)
+    streamed = True if wanted.crop else None  # images of any size are, too: what is shown of them is chosen later
+    decoding = data.Decoding(wanted.bits, bool(wanted.exif_orientation))
+    dataset = load_dataset(
+        *(wanted.name, wanted.validation, data_dir, download, streamed, skip_damaged, fields),
+        *(decoding, wanted.test_share),
+    )
+    count = 0 if dataset.streamed else wanted.train_examples
     return draw_examples(dataset, count, config.seed) if count else dataset
 
 

@@ -17,7 +17,7 @@ from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.frozen import evaluating, find_part
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
-from cnn_jax.tasks.images import describe_network, input_shape, preprocessing
+from cnn_jax.tasks.images import complete_crop, complete_mean, describe_network, input_shape, preprocessing
 from cnn_jax.train.task import Headline, Task
 
 SUMS = ("loss", "error", "count")
@@ -43,13 +43,15 @@ def make(config: Config, dataset: Dataset, axis_name: str | None) -> Task:
 
 
 def complete(config: Config, dataset: Dataset) -> Config:
-    """The config with all that was left open: by the variables it begins with, then by the network for these images.
+    """The config with all that was left open: by the images, by the variables it begins with, then by the network.
 
-    Raises ConfigError or RecordError.
+    Raises ConfigError, DataError or RecordError.
     """
+    config = replace(config, data=complete_crop(config, dataset))
     shape = input_shape(config.data, dataset)
     if config.init_from:
         config = initial.inherit_settings(config, min(shape[:2]))
+    config = replace(config, data=complete_mean(config.data))
     config = replace(config, model=models.complete(config.model, min(shape[:2])))
     if config.optim.frozen:  # an endpoint that is not there is told before anything runs
         find_part(models.build(config.model.name, **models.build_arguments(config.model)), shape, config.optim.frozen)

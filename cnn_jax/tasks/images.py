@@ -1,14 +1,67 @@
 """What a network is shown of the images of a data set: shared by the tasks."""
 
+import functools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from cnn_jax.config import ConfigError, Data
-from cnn_jax.data import Dataset
+from cnn_jax import models
+from cnn_jax.config import Config, ConfigError, Data
+from cnn_jax.data import DataError, Dataset
 from cnn_jax.data.augment import on_canvas, pixel_mean
+from cnn_jax.data.picture import open_image
 from cnn_jax.data.preprocess import Preprocess
 from cnn_jax.network import describe
+from cnn_jax.train.processes import print_once
+
+# What the papers' recipes for ImageNet show of an image: the middle 224 pixels of a short side of 256, less the mean
+# colour of its training images and divided by their deviation, as torchvision's weights have it.
+SHOWN = 224 / 256
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SAMPLE = 64  # images of which the sizes are looked at
+
+
+def complete_crop(config: Config, dataset: Dataset) -> Data:
+    """The data's settings with a crop, where they have none and images have any size; what is taken is printed.
+
+    It is the size that the network is built for, or as much of the images as ImageNet's recipes show, if that is less.
+    """
+    data = config.data
+    if data.crop or not dataset.streamed:
+        return data
+    own = config.model.image_size or models.build(config.model.name).image_size
+    typical = median_short_side(dataset)
+    crop = min(own, round(typical * SHOWN))
+    print_once(
+        f"{dataset.name}: short sides of about {typical} pixels, {config.model.name} is built for {own}: it is shown "
+        f"crops of {crop}; --set=data.crop=PIXELS is another"
+    )
+    sides = (round(crop / SHOWN),) if data.short_side == Data().short_side else data.short_side
+    upright = data.exif_orientation is not False  # of photographs that nobody has learned otherwise yet
+    return replace(data, crop=crop, short_side=sides, exif_orientation=upright)
+
+
+@functools.lru_cache(maxsize=4)
+def median_short_side(dataset: Dataset) -> int:
+    """In pixels, of some training images, evenly spread; raises DataError where none of them can be opened."""
+    split: Any = dataset.splits["train"]
+    sides, problem = [], None
+    for index in range(0, len(split), -(-len(split) // SAMPLE)):
+        try:
+            sides.append(min(open_image(split.read(index)["image"], split.name(index)).size))
+        except DataError as error:
+            problem = error
+    if not sides and problem is not None:
+        raise problem
+    return int(np.median(sides))
+
+
+def complete_mean(data: Data) -> Data:
+    """The settings with what streamed images are less and divided by, where nothing is said of it: ImageNet's."""
+    if not data.crop or data.mean:
+        return data
+    return replace(data, mean=MEAN, std=data.std or STD)
 
 
 def input_shape(data: Data, dataset: Dataset) -> tuple[int, int, int]:
@@ -37,6 +90,8 @@ def preprocessing(data: Data, dataset: Dataset) -> Preprocess:
         data.std or (1.0,),
         canvas=data.canvas,
         average_pool=data.average_pool,
+        bits=data.bits,
+        exif_orientation=bool(data.exif_orientation),
     )
 
 

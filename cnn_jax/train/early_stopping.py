@@ -10,8 +10,12 @@ from cnn_jax.train.task import Headline
 
 
 def best_evaluation(metrics: Sequence[dict[str, Any]], headline: Headline, split: str = "validation") -> dict[str, Any]:
-    """The line of metrics.jsonl with the split's best headline, of equals the first."""
-    return min(metrics, key=lambda line: headline.cost(line[headline.name(split)]))
+    """The line of metrics.jsonl with the split's best headline, of equals the first.
+
+    An older version had no validation images of a folder's own: what it began has lines without them.
+    """
+    measured = [line for line in metrics if headline.name(split) in line]
+    return min(measured, key=lambda line: headline.cost(line[headline.name(split)]))
 
 
 def should_stop(metrics: Sequence[dict[str, Any]], patience: int, headline: Headline) -> bool:

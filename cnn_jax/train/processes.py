@@ -4,6 +4,7 @@ Every process calls the same functions in the same order, here and wherever devi
 leader, has the run folder; the others do what it says.
 """
 
+import functools
 import json
 import os
 import re
@@ -93,6 +94,13 @@ def count() -> int:
 def is_leader() -> bool:
     """Whether this process has the run folder."""
     return index() == 0
+
+
+@functools.cache
+def print_once(line: str) -> None:
+    """Prints a line in the leader, however often it is asked for."""
+    if is_leader():
+        print(line, flush=True)
 
 
 def run_on_leader(function: Callable[[], Any]) -> Any:

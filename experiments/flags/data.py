@@ -9,6 +9,9 @@ from cnn_jax.runner import load_config_dataset
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Folder of prepared data sets; by default TFDS's own, ~/tensorflow_datasets.")
 flags.DEFINE_bool("download", False, "Download and prepare the data set where it is missing; never done without.")
+flags.DEFINE_float(
+    "test_share", None, "Of an image folder without images to test on, the share of each class to hold out for that."
+)
 flags.DEFINE_bool("skip_damaged", False, "Try every streamed image once, and leave out what cannot be decoded.")
 flags.DEFINE_integer("decode_workers", 0, "Processes that decode streamed images; 0 is threads.", lower_bound=0)
 

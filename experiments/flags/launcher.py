@@ -12,7 +12,7 @@ from absl import app, flags, logging
 from cnn_jax.benchmark.turns import BenchmarkError
 from cnn_jax.config import Config, ConfigError, find_near, flatten
 from cnn_jax.config.describe import describe_fields
-from cnn_jax.data import DataError
+from cnn_jax.data import DataError, locate
 from cnn_jax.runner import local
 from cnn_jax.train import processes
 from cnn_jax.train.devices import enable_determinism
@@ -39,6 +39,8 @@ def launch(main: Callable[[], int | None]) -> None:
         try:
             if "deterministic" in FLAGS and FLAGS.deterministic:
                 enable_determinism()
+            if {"dataset", "data_dir"} <= set(FLAGS) and FLAGS.dataset:
+                FLAGS.dataset, FLAGS.data_dir = locate(FLAGS.dataset, FLAGS.data_dir)
             if processes_flags.starts_processes():
                 return local.run_processes(FLAGS.processes)
             processes_flags.join_run()

@@ -21,7 +21,7 @@ flags.adopt_module_key_flags(network)
 flags.adopt_module_key_flags(settings)
 flags.adopt_module_key_flags(width)
 
-flags.DEFINE_string("dataset", "digits", "Data set: digits, or a TFDS name such as cifar10 or mnist.")
+flags.DEFINE_string("dataset", "digits", "Data set: digits, a TFDS name such as cifar10, or an image folder's path.")
 flags.DEFINE_integer("validation", None, "Training examples held out as validation split, as the paper's 5000 of 50k.")
 flags.DEFINE_string(
     "preset", "auto", f"Recipe: auto (by network and data set; of --init_from finetune), {', '.join(presets.PRESETS)}."
@@ -53,11 +53,11 @@ def make_configs_and_datasets(
     start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
     found = []
     for model in models:
-        flagged = {"data.validation": FLAGS.validation, "model.width": width.choose_width(model), "init_from": start}
+        flagged = {"data.validation": FLAGS.validation, "data.test_share": FLAGS.test_share, "init_from": start}
+        flagged["model.width"] = width.choose_width(model)
         given = {path: value for path, value in flagged.items() if value is not None}
         base = config.replace_fields(choose_recipe(model), given)
-        base = initial.adopt_standardization(base) if start else base
-        for cell in sweep.grid(base, axes):
+        for cell in sweep.grid(initial.adopt_standardization(base) if start else base, axes):
             found.append(config.override(cell, fit_batch_norm(cell, assignments)))
     layout = settings.make_settings().layout
     for cell in found:

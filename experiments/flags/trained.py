@@ -20,7 +20,7 @@ flags.adopt_module_key_flags(devices)
 flags.adopt_module_key_flags(data_flags)
 flags.adopt_module_key_flags(weights_flags)
 flags.DEFINE_string("run", None, "A run folder of ours, whose newest checkpoint is tested; or give --weights.")
-flags.DEFINE_string("dataset", None, "Data set: digits, or a TFDS name such as cifar10 or mnist; a run's is its own.")
+flags.DEFINE_string("dataset", None, "Data set: digits, a TFDS name, or an image folder's path; a run's is its own.")
 
 
 def network_path() -> Path:
@@ -61,6 +61,7 @@ def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str
             download=FLAGS.download,
             streamed=None if streamed else False,
             skip_damaged=FLAGS.skip_damaged,
+            test_share=FLAGS.test_share or 0.0,
         )
         networks.require_fit(network, dataset)
         if network.class_names == class_numbers(dataset.num_classes):  # whoever trained it did not tell their names

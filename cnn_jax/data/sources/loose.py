@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from cnn_jax.data.dataset import DataError
+from cnn_jax.data.dataset import AS_STORED, DataError, Decoding
 from cnn_jax.data.sources.folder import EXTENSIONS, ImageFiles
 
 
@@ -51,8 +51,8 @@ def parent(path: str) -> str:
     return os.path.basename(os.path.dirname(os.path.abspath(path)))
 
 
-def open_files(paths: Sequence[str], class_names: Sequence[str]) -> ImageFiles:
+def open_files(paths: Sequence[str], class_names: Sequence[str], decoding: Decoding = AS_STORED) -> ImageFiles:
     """The files as a split, each with the class its folder is named after as its label, -1 where there is none such."""
     numbers = {name: number for number, name in enumerate(class_names)}
     labels = np.array([numbers.get(parent(path), -1) for path in paths], np.int32)
-    return ImageFiles("", np.array([os.fsencode(path) for path in paths]), labels)
+    return ImageFiles("", np.array([os.fsencode(path) for path in paths]), labels, decoding)

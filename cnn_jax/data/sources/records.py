@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 from tqdm import tqdm
 
-from cnn_jax.data.dataset import DataError, Dataset, Field, Request, fingerprint
+from cnn_jax.data.dataset import DataError, Dataset, Decoding, Field, Request, fingerprint
 from cnn_jax.data.sources.tfds import again, find_prepared, first_line
 
 SPLITS = ("train", "test")
@@ -48,7 +48,7 @@ def load(request: Request) -> Dataset:
         streamed = None in dict(features)["image"].shape
     if not streamed:
         return Dataset(request.name, decoded_splits(builder, features, request.progress), fields, "")
-    splits = encoded_splits(builder, features, request.name)
+    splits = encoded_splits(builder, features, request.name, request.decoding)
     sizes = {
         split: {"path": np.array([path.rpartition("/")[2] for path in one.paths]), "records": one.ends}
         for split, one in splits.items()
@@ -211,6 +211,7 @@ class Records:
       paths: of the files.
       ends: how many records the files up to each hold, int64 (files,).
       records: which of them are in the split, int64 (N,).
+      decoding: how the images become pixels.
     """
 
     folder: str
@@ -218,6 +219,7 @@ class Records:
     paths: tuple[str, ...]
     ends: np.ndarray
     records: np.ndarray
+    decoding: Decoding
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -261,7 +263,7 @@ def stored_features(folder: str, fields: tuple[str, ...]) -> tfds.features.Featu
 
 
 def encoded_splits(
-    builder: tfds.core.DatasetBuilder, features: tfds.features.FeaturesDict, name: str
+    builder: tfds.core.DatasetBuilder, features: tfds.features.FeaturesDict, name: str, decoding: Decoding
 ) -> dict[str, Records]:
     """`train`, and as `test` the first of `test` and `validation` that is labelled; each file's count is checked."""
     found = {}
@@ -272,7 +274,7 @@ def encoded_splits(
             require_whole(path, expected, builder)
         ends = np.cumsum(info.shard_lengths, dtype=np.int64)
         records = np.arange(sum(info.shard_lengths), dtype=np.int64)
-        found[split] = Records(str(builder.data_dir), tuple(features), paths, ends, records)
+        found[split] = Records(str(builder.data_dir), tuple(features), paths, ends, records, decoding)
     tested = [records for split, records in found.items() if split != "train" and len(records)]
     labels = [field for field, kind in kinds(features).items() if kind == "label"]
     for records in tested:

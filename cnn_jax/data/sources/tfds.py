@@ -88,7 +88,11 @@ def _unknown(name: str, base: str, folder: str) -> str:
     if os.path.isdir(os.path.join(folder, base)):
         return (
             f"dataset {name!r} is unknown to TFDS, and {os.path.join(folder, base)} holds no prepared version of it "
-            "(VERSION/dataset_info.json and VERSION/features.json)"
+            "(VERSION/dataset_info.json and VERSION/features.json), nor images in train/<class>/ or in <class>/"
+        )
+    if os.path.isdir(base):
+        return (
+            f"unknown dataset {name!r}, and {folder} has none of that name; of the folder here it is --dataset=./{base}"
         )
     near = difflib.get_close_matches(base.lower(), tfds.list_builders(with_community_datasets=False), n=4)
     hint = f"did you mean {', '.join(near)}?" if near else "see https://www.tensorflow.org/datasets/catalog"

@@ -9,21 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL
 from tqdm import tqdm
 
 from cnn_jax.data.dataset import DataError, Dataset
+from cnn_jax.data.picture import decode, open_image
 from cnn_jax.data.stream.encoded import Encoded
-from cnn_jax.data.stream.pictures import decode_rgb, open_image
 
 
 def leave_out(dataset: Dataset, progress: bool) -> Dataset:
     """The dataset without the images that cannot be decoded, which `damaged` names.
 
-    What was found is kept under $XDG_CACHE_HOME/cnn_jax, by the dataset's fingerprint, so that trying all of them is
-    done once.
+    What was found is kept under $XDG_CACHE_HOME/cnn_jax, by the dataset's fingerprint, how it is decoded and by which
+    Pillow, so that trying all of them is done once.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cnn_jax" / "damaged"
-    found = cache / f"{dataset.fingerprint}.json"
+    tried = dataset.fingerprint, *(tuple(images.decoding) for images in dataset.splits.values()), PIL.__version__
+    found = cache / f"{hashlib.sha256(repr(tried).encode()).hexdigest()[:16]}.json"
     try:
         bad = json.loads(found.read_text())
     except (OSError, ValueError):
@@ -45,7 +47,8 @@ def unreadable(images: Encoded, split: str, progress: bool) -> list[int]:
 
     def fails(index: int) -> bool:
         try:
-            decode_rgb(open_image(images.read(index)["image"], ""), "")
+            name = images.name(index)
+            decode(open_image(images.read(index)["image"], name), name, images.decoding)
         except DataError:
             return True
         return False

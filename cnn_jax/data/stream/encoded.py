@@ -5,6 +5,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from cnn_jax.data.dataset import Decoding
+
 
 class Encoded(Protocol):
     """A split of encoded images; it can be sent to other processes, which open the files for themselves."""
@@ -12,6 +14,10 @@ class Encoded(Protocol):
     @property
     def kinds(self) -> Mapping[str, str]:
         """The kind of each field, see `dataset.Field`."""
+
+    @property
+    def decoding(self) -> Decoding:
+        """How its images become pixels."""
 
     def __len__(self) -> int: ...
 

@@ -45,9 +45,8 @@ class TrainingExamples(NamedTuple):
         epoch, place = divmod(step * self.batch_size + slot, len(self.split))
         index = int(epoch_order(len(self.split), self.seed, epoch)[place])
         draw = np.random.default_rng([self.seed, epoch, index])
-        shown = augment_example(
-            self.split.read(index), self.split.kinds, self.split.name(index), self.augmentation, draw
-        )
+        example, name = self.split.read(index), self.split.name(index)
+        shown = augment_example(example, self.split.kinds, name, self.augmentation, draw, self.split.decoding)
         return drop_host_fields(shown, self.split.kinds)
 
 

@@ -1,14 +1,13 @@
 """One encoded image into the pixels that a network is shown in training: on the host, where images have any size."""
 
-import io
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from cnn_jax.data.dataset import DataError
+from cnn_jax.data.dataset import AS_STORED, Decoding
+from cnn_jax.data.picture import decode, decoded_size, is_turned, open_image
 from cnn_jax.data.stream.placement import Placement, place
 
 # The principal components of the colours of ImageNet's training images, in [0, 1], and the standard deviations along
@@ -38,34 +37,13 @@ class Augmentation(NamedTuple):
     pca: float = 0.0
 
 
-def open_image(data: bytes, name: str) -> Image.Image:
-    """The image, not decoded yet; raises DataError."""
-    try:
-        return Image.open(io.BytesIO(data))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise decode_error(name, error) from error
-
-
-def decode_error(name: str, error: Exception) -> DataError:
-    reason = str(error).strip().partition("\n")[0].replace("<_io.BytesIO object", "<bytes")
-    return DataError(f"{name} cannot be decoded ({reason}); replace it, or add --skip_damaged to leave such images out")
-
-
-def decode_rgb(image: Image.Image, name: str) -> Image.Image:
-    """The image as RGB; raises DataError."""
-    try:
-        image.load()
-        return image if image.mode == "RGB" else image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise decode_error(name, error) from error
-
-
 def augment_example(
     example: Mapping[str, Any],
     kinds: Mapping[str, str],
     name: str,
     augmentation: Augmentation,
     draw: np.random.Generator,
+    decoding: Decoding = AS_STORED,
 ) -> dict[str, Any]:
     """The example with its encoded `image` as uint8 (crop, crop, 3), and with all that lies in the image placed alike.
 
@@ -78,17 +56,19 @@ def augment_example(
       name: of the image, for errors.
       augmentation: what is shown of it.
       draw: what box, mirror image and colour are drawn from, in this order.
+      decoding: how it becomes pixels.
 
     Raises:
       DataError: the image cannot be decoded.
     """
     image, crop = open_image(example["image"], name), augmentation.crop
-    width, height = image.size
+    width, height = decoded_size(image, decoding)
     box = random_box(width, height, augmentation, draw)
     placement = Placement(*box, crop, augmentation.flip and draw.random() < 0.5)
     shift = draw.normal(0.0, augmentation.pca, 3) if augmentation.pca else None
-    image.draft("RGB", (math.ceil(width * crop / placement.width), math.ceil(height * crop / placement.height)))
-    image = decode_rgb(image, name)
+    least = math.ceil(width * crop / placement.width), math.ceil(height * crop / placement.height)
+    image.draft("RGB", least[::-1] if is_turned(image, decoding) else least)
+    image = decode(image, name, decoding)
     shown = placement.image(image, image.size[0] / width, image.size[1] / height)
     placed = place(example, kinds, placement) | {"image": np.asarray(shown)}
     if shift is not None:

@@ -1,7 +1,7 @@
 """What of an encoded image a network is shown when it is tested: `data.crops`, on the host, where images have any size.
 
-Each can be sent to other processes, as a closure cannot. Called with the content of a file and its name, it raises
-DataError where that cannot be decoded.
+Each can be sent to other processes, as a closure cannot. Called with the content of a file, its name and how it is
+decoded, it raises DataError where it cannot be.
 """
 
 from typing import Any, NamedTuple
@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from cnn_jax.data.dataset import AS_STORED, Decoding
+from cnn_jax.data.picture import decode, decoded_size, open_image, to_pixels
 from cnn_jax.data.stream.encoded import Encoded
-from cnn_jax.data.stream.pictures import decode_rgb, open_image
 from cnn_jax.data.stream.placement import Placement, needs_placement, place
 
 
@@ -25,10 +26,9 @@ class Middle(NamedTuple):
     size: int
     short_side: int
 
-    def __call__(self, data: bytes, name: str) -> np.ndarray:
-        return np.asarray(
-            middle(resize_short_side(decode_rgb(open_image(data, name), name), self.short_side), self.size)
-        )
+    def __call__(self, data: bytes, name: str, decoding: Decoding = AS_STORED) -> np.ndarray:
+        image = decode(open_image(data, name), name, decoding)
+        return np.asarray(middle(resize_short_side(image, self.short_side), self.size))
 
     def placement(self, width: int, height: int) -> Placement:
         """Where it lies in an image of that size, for all else that lies there."""
@@ -56,8 +56,8 @@ class Views(NamedTuple):
         """V."""
         return len(self.short_sides) * {1: 1, 10: 10, 144: 36}[self.crops]
 
-    def __call__(self, data: bytes, name: str) -> np.ndarray:
-        image, views = decode_rgb(open_image(data, name), name), []
+    def __call__(self, data: bytes, name: str, decoding: Decoding = AS_STORED) -> np.ndarray:
+        image, views = decode(open_image(data, name), name, decoding), []
         for short_side in self.short_sides:
             views += self.at_scale(resize_short_side(image, short_side))
         return np.stack(views)
@@ -90,10 +90,8 @@ class Fitted(NamedTuple):
     width: int
     channels: int
 
-    def __call__(self, data: bytes, name: str) -> np.ndarray:
-        image = decode_rgb(open_image(data, name), name)
-        pixels = np.asarray(image.convert("L"))[..., None] if self.channels == 1 else np.asarray(image)
-        return fit(pixels, (self.height, self.width))
+    def __call__(self, data: bytes, name: str, decoding: Decoding = AS_STORED) -> np.ndarray:
+        return fit(to_pixels(open_image(data, name), name, self.channels, decoding), (self.height, self.width))
 
 
 def show(view: Middle | Views | Fitted, split: Encoded, index: int) -> dict[str, Any]:
@@ -102,9 +100,10 @@ def show(view: Middle | Views | Fitted, split: Encoded, index: int) -> dict[str,
     Raises DataError where the image cannot be read or decoded.
     """
     example, name = split.read(index), split.name(index)
-    image = view(example["image"], name)
+    image = view(example["image"], name, split.decoding)
     if isinstance(view, Middle) and needs_placement(split.kinds):
-        example = place(example, split.kinds, view.placement(*open_image(example["image"], name).size))
+        size = decoded_size(open_image(example["image"], name), split.decoding)
+        example = place(example, split.kinds, view.placement(*size))
     return example | {"image": image}
 
 
