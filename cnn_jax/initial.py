@@ -9,7 +9,6 @@ from flax import traverse_util
 
 from cnn_jax import models
 from cnn_jax.config import Config, ConfigError
-from cnn_jax.config.checks import NO_MEAN
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.train import variables as stored
 from cnn_jax.train.processes import print_once
@@ -43,7 +42,10 @@ def inherit_settings(config: Config, image_size: int) -> Config:
         mean, std = own_standardization(about, bool(data.crop))
         data = replace(data, mean=mean, std=data.std or std)
     if data.crop and not data.mean:
-        raise ConfigError(f"{NO_MEAN}; --init_from={config.init_from} does not tell")
+        raise ConfigError(
+            f"--init_from={config.init_from} does not tell under which mean it was trained: give --set=data.mean, for "
+            "instance 0.485,0.456,0.406"
+        )
     if config.init_digest not in ("", about["digest"]):
         raise ConfigError(f"--init_from={config.init_from}: its variables are not those this config began with")
     return replace(config, model=replace(config.model, **inherited), data=data, init_digest=about["digest"])

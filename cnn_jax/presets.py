@@ -10,6 +10,8 @@ from cnn_jax.config import Classification, Config, ConfigError, Data, Model, Opt
 IMAGENET = Data(name="imagenet2012", mean=(0.485, 0.456, 0.406), pad=0, crop=224, test_short_side=256)
 IMAGENET_BYTES = (1 / 255,)  # the deviation of pixels that stay from 0 to 255
 
+COSINE = Optim(learning_rate=0.01, schedule="cosine", warmup=0.05, warmup_learning_rate=1e-4, warmup_form="linear")
+
 # LeCun et al. 1998, II.C and III (http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf): the MAP criterion (eq. 9), 20
 # passes, background -0.1 and ink 1.175, no augmentation. The paper's stochastic diagonal Levenberg-Marquardt, one image
 # a step, is not here: this is SGD with momentum; its batch, rate, decay and j were chosen on 5,000 images held out.
@@ -35,6 +37,9 @@ GOOGLENET = Optim(learning_rate=0.01, weight_decay=2e-4, rate_inside=True)
 SMALL_GOOGLENET = replace(GOOGLENET, learning_rate=0.05)
 
 CLASSIC = Optim(learning_rate=0.01, weight_decay=5e-4)
+PHOTOGRAPHS = Config(
+    data=Data(area=(0.08, 1.0)), optim=replace(COSINE, weight_decay=5e-4), batch_size=32, steps=1_000, evaluations=60
+)
 CLASSIC_DIGITS = Config(
     model=Model(width=16, initialization="he"),
     data=Data(name="digits", pad=0, flip=False),
@@ -157,14 +162,11 @@ PRESETS = {
     # No paper's: a network that somebody has trained, on other data. The rate is small enough to keep what was learned,
     # and the new head begins as the network's family has it: He's initial values on features of hundreds of units drive
     # a SqueezeNet's classes below zero, for good.
-    "finetune": Config(
-        optim=Optim(
-            learning_rate=0.003, schedule="cosine", warmup=0.05, warmup_learning_rate=1e-4, warmup_form="linear"
-        ),
-        batch_size=32,
-        steps=1_000,
-        evaluations=10,
-    ),
+    "finetune": Config(optim=replace(COSINE, learning_rate=0.003), batch_size=32, steps=1_000, evaluations=10),
+    # No paper's: a folder of a few thousand photographs, from nothing, in passes over it (PASSES): crops of 8 to 100
+    # % of the area (Szegedy et al. 2015), batches that leave steps enough, He's initial values without batch norm.
+    "photographs": PHOTOGRAPHS,
+    "classic_photographs": replace(PHOTOGRAPHS, model=Model(initialization="he")),
     # SqueezeNet at its own width: at 16, its squeeze layers have 4 to 16 maps, and it hardly learns in as many steps.
     "squeezenet_digits": replace(CLASSIC_DIGITS, model=Model(initialization="he")),
 }
@@ -196,12 +198,14 @@ RECIPES = (
 )
 
 
-PASSES = {"finetune": 10}
+PASSES = {"finetune": 10, "photographs": 60, "classic_photographs": 60}
 """Passes over the training examples of recipes that are for data of any size, in place of their steps."""
 
 
-def choose(dataset: str | None, model: str) -> str:
-    """The name of the recipe that is the model's own on the data set."""
+def choose(dataset: str | None, model: str, folder: bool = False) -> str:
+    """The name of the recipe that is the model's own on the data set; `folder` is whether that is an image folder."""
+    if folder:
+        return "classic_photographs" if re.fullmatch(r"(alexnet|vgg|squeezenet).*", model) else "photographs"
     base = (dataset or "").partition(":")[0]
     return next(preset for net, data, preset in RECIPES if re.fullmatch(net, model) and re.fullmatch(data, base))
 

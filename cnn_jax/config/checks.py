@@ -59,7 +59,6 @@ NOT_NEGATIVE = (
     "penalty.l2",
     "penalty.max_norm",
 )
-NO_MEAN = "data.mean: give what is subtracted from streamed images, for instance 0.485,0.456,0.406"
 FRACTION = (
     "data.test_share",
     "optim.warmup",
@@ -96,8 +95,6 @@ def check(config: Config) -> Config:
     check_sections(config)
     check_crops(config.data)
     check_optim(config.optim, config.penalty)
-    if config.data.crop and not (config.data.mean or config.init_from):  # what it begins with has a mean
-        raise ConfigError(NO_MEAN)
     group = config.model.bn_group
     if isinstance(group, str) and group not in ("global", "device"):
         raise ConfigError(f"model.bn_group={group}: choose from global, device, or a number of examples")

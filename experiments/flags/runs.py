@@ -8,7 +8,9 @@ from absl import flags
 
 from cnn_jax import config, initial, plan, presets, sweep
 from cnn_jax.config import Config, ConfigError, Model
-from cnn_jax.data import Dataset
+from cnn_jax.data import Dataset, sources
+from cnn_jax.data.sources import folder as image_folder
+from cnn_jax.data.sources import tfds
 from cnn_jax.models import build, cifar_depth
 from cnn_jax.runner import load_config_dataset
 from cnn_jax.train import devices, processes, record
@@ -83,7 +85,12 @@ def preset_name(model: str) -> str:
     """--preset, or what auto stands for: what begins with trained variables is fine-tuned."""
     if FLAGS.preset != "auto":
         return FLAGS.preset
-    return "finetune" if FLAGS.init_from else presets.choose(FLAGS.dataset, model)
+    return "finetune" if FLAGS.init_from else presets.choose(FLAGS.dataset, model, is_folder())
+
+
+def is_folder() -> bool:
+    """Whether --dataset is an image folder."""
+    return sources.find(FLAGS.dataset, tfds.data_folder(FLAGS.data_dir)) is image_folder
 
 
 def choose_recipe(model: str) -> Config:
