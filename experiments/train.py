@@ -30,6 +30,7 @@ def main() -> None:
     workdir = launcher.expand_path(FLAGS.workdir)
     (config,) = runs.make_configs([FLAGS.model], {"seed": [FLAGS.seed]} if FLAGS["seed"].present else {}, workdir)
     folder = workdir / FLAGS.run if FLAGS.run else next(iter(sweep.run_folders([config], workdir)))
+    runs.print_recipes([FLAGS.model])
     print(runner.parameter_table(config, settings))
     result = runner.run_one(config, folder, settings)
     print(f"{folder}: {sweep.describe(runner.Outcome(folder, result, None))}")

@@ -168,7 +168,7 @@ WRONG = {
     "abbreviated field": (["--set=optim.lr=1"], "did you mean optim.learning_rate?"),
     "unlike any field": (["--set=qqq=1"], "--set=help lists them"),
     "abbreviated flag": (["--lr=1"], "unknown flag --lr; did you mean --learning_rate?"),
-    "misspelt flag": (["--dephts=8"], "unknown flag --dephts; did you mean --depths?"),
+    "misspelt flag": (["--dephts=8"], "unknown flag --dephts; did you mean --depths"),
     "field as flag": (["--momentum=1"], "unknown flag --momentum; did you mean --set=optim.momentum=...?"),
     "unlike any flag": (["--qqq"], "--help lists the page's, --set=help the fields of the config"),
     "no flag": (["more"], "more is not a flag: write --name=value"),

@@ -76,9 +76,13 @@ def make_configs_and_datasets(
         found = [sweep.set_epochs(cell, epochs, size) for cell, size in zip(found, sizes, strict=True)]
         found = [config.override(cell, FLAGS.set) for cell in found]
     resolved = [sweep.resolve(cell, layout, dataset) for cell, dataset in zip(found, datasets, strict=True)]
-    if FLAGS.config is None and processes.is_leader():
-        print("\n".join(f"recipe of {model} on {FLAGS.dataset}: {preset_name(model)}" for model in models))
     return resolved, datasets
+
+
+def print_recipes(models: Sequence[str]) -> None:
+    """Prints whose recipes the configs are made of, as a user does not always name them."""
+    for model in models if FLAGS.config is None else ():
+        processes.print_once(f"recipe of {model} on {FLAGS.dataset}: {preset_name(model)}")
 
 
 def preset_name(model: str) -> str:

@@ -47,7 +47,9 @@ def run(study: str, models: Sequence[str], axes: sweep.Axes, report: Callable[[P
         return 0
     if FLAGS.cell is not None:
         configs = [select_cell(configs, FLAGS.cell)]
+    sweep.run_folders(configs, workdir)  # two that are the same are refused before anything is written
     processes.run_on_leader(lambda: studies.begin(workdir, study))
+    runs.print_recipes(models)
     outcomes = sweep.run(configs, workdir, make_settings())
     if FLAGS.cell is None and processes.is_leader():
         print(report(workdir) if report else studies.write(study, workdir))
