@@ -148,7 +148,7 @@ WRONG = {
     "nothing": ([], "no images"),
     "an empty array": (np.zeros((0, 8, 8, 1), np.uint8), "no images"),
     "no file": ("nowhere.png", "nowhere.png"),
-    "no picture": (__file__, "test_network.py cannot be read as an image"),
+    "no picture": (__file__, "test_network.py cannot be decoded \\(it is a text file"),
 }
 
 
