@@ -168,6 +168,28 @@ def test_of_class_folders_alone_a_share_is_held_out(tmp_path):
     assert load(folder, test_share=0.2, validation=3).count("train") == 8
 
 
+def test_of_train_without_test_a_share_is_held_out_too(tmp_path):
+    dataset = load(fill(tmp_path, *SPLITS[:3], "train/bee/4.jpg"), test_share=0.5)
+    assert dataset.count("train") == dataset.count("test") == 2
+    for split in ("train", "test"):
+        for index in range(2):
+            assert dataset.splits[split].read(index)["image"].startswith(b"train/")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    folder, scandir = fill(tmp_path, *SPLITS), os.scandir
+
+    def refuse(path):
+        if Path(path).name == "bee":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert (
+        refusal(folder) == f"{folder}/train/bee cannot be read (Permission denied); make it readable, or take it away"
+    )
+
+
 def test_a_share_of_each_class_is_whole_examples_and_leaves_some():
     labels = np.repeat([0, 1, 2, 3], [1, 2, 60, 9])
     for share in (0.01, 0.2, 0.99):

@@ -247,7 +247,7 @@ def test_what_is_wrong_with_a_folder_is_said(insects_dir, tmp_path):
     (tmp_path / "set" / "test" / "dog" / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"train/dog has no images"):
         load()
-    with pytest.raises(DataError, match="images of any size: give the size of the crops, as --set=data.crop=224"):
+    with pytest.raises(DataError, match="images of any size, and this wants them in memory, of one: train, evaluate"):
         load(streamed=False)
 
 

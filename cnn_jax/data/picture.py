@@ -128,7 +128,7 @@ def decode(image: Image.Image, name: str, decoding: Decoding = AS_STORED, mode: 
 
 def has_16_bits(image: Any) -> bool:
     """Whether what is still to be decoded has 16 bits a channel."""
-    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    return image.format in ("PNG", "TIFF") and any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def tell_once(kind: str, line: str) -> None:

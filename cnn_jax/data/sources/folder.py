@@ -103,13 +103,19 @@ def find_layout(root: Path) -> Layout | None:
 
 def has_images(folder: Path) -> bool:
     """Whether there is an image in the folder itself."""
-    with os.scandir(folder) as entries:
-        return any(map(is_image, entries))
+    return any(map(is_image, visible(folder)))
 
 
 def visible(folder: Path, root: Path | None = None, left: LeftOut | None = None) -> Iterator[os.DirEntry]:
-    """The entries by name that are not hidden; those that are, below the root, are added to what is left out."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    """The entries by name that are not hidden; those that are, below the root, are added to what is left out.
+
+    Raises DataError where the folder cannot be read.
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror}); make it readable, or take it away") from error
+    for entry in entries:
         if not is_hidden(entry.name):
             yield entry
         elif left is not None and root is not None:
@@ -137,7 +143,10 @@ def load(request: Request) -> Dataset:
     """
     root, left = Path(request.folder, request.name), defaultdict(list)
     if request.streamed is False:
-        raise DataError(f"{root} holds images of any size: give the size of the crops, as --set=data.crop=224")
+        raise DataError(
+            f"{root} holds images of any size, and this wants them in memory, of one: train, evaluate, predict and "
+            "dataset take them, and data.load where they are streamed"
+        )
     kinds = require_fields(request.name, request.fields, ImageFiles.kinds)
     found, notes = choose_splits(root, request.test_share)
     if found["train"] != root:
@@ -153,7 +162,9 @@ def load(request: Request) -> Dataset:
         parts = zip(("train", "test"), hold_out_by_class(columns["train"]["label"], request.test_share), strict=True)
         columns = {split: {key: array[part] for key, array in columns["train"].items()} for split, part in parts}
     splits = {
-        split: ImageFiles(str(found.get(split, root).absolute()), rows["path"], rows["label"], request.decoding)
+        split: ImageFiles(
+            str(found.get(split, found["train"]).absolute()), rows["path"], rows["label"], request.decoding
+        )
         for split, rows in columns.items()
     }
     notes += describe_classes(classes, {split: rows["label"] for split, rows in columns.items()})
