@@ -184,7 +184,7 @@ def shared(tree):
 
 
 def test_no_two_leaves_of_a_state_share_memory():
-    """The step takes their memory. optax.lbfgs (0.2.8) begins with one array of zeros, for each parameter, as both of its memories."""
+    """The step takes their memory. optax.lbfgs (0.2.8) has one array of zeros as both memories of a parameter."""
     chain = optimizer.make_optimizer(Optim(optimizer="lbfgs"), 6)
     assert len(shared(chain.init(START))) == len(START)
     assert not shared(make_state({"params": START}, chain, SUMS, averaged=True))
