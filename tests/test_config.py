@@ -40,6 +40,14 @@ def test_override_parses_each_kind_of_field():
         ("optim.boundaries=0.75,0.5", "rising fractions"),
         ("optim.boundaries=0.5,32000", "rising fractions"),
         ("optim.warmup=0.6", "must end before the first of optim.boundaries"),
+        ("optim.optimizer=adam", "optim.optimizer=adam: choose from sgd, adamw, lbfgs"),
+        (
+            "optim.b1=0.5",
+            "optim.b1=0.5 is of optim.optimizer=adamw, and this is sgd; leave it out (--set=optim.b1=0.9)",
+        ),
+        ("optim.average_from=0.5", "is of optim.average=exponential or polyak, and this is none"),
+        ("optim.rates=fc", "optim.rates=fc: write part:multiplier, for instance fc:10, each above 0"),
+        ("optim.rates=fc:-1", "optim.frozen keeps parts as they are"),
         ("dtype=float16", "choose from float32, bfloat16"),
         ("model.bn_group=local", "choose from global, device"),
         ("model.bn_group=48", "batch_size=128 is not a multiple of model.bn_group=48"),
@@ -59,6 +67,37 @@ def test_settings_that_fit_together_are_taken_in_any_order(assignments):
     assert (changed.batch_size, changed.model.bn_group) == (32, 32)
     with pytest.raises(ConfigError, match="batch_size=32 is not a multiple of model.bn_group=64"):
         override(base, ["batch_size=32"])
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (
+            ["optim.optimizer=lbfgs", "optim.momentum=0.5"],
+            "optim.momentum=0.5 is of optim.optimizer=sgd, and this is lb",
+        ),
+        (["optim.optimizer=lbfgs", "optim.clip_norm=1"], "optim.clip_norm=1.0 is of optim.optimizer=sgd or adamw"),
+        (
+            ["optim.schedule=cosine", "optim.factor=0.5"],
+            "optim.factor=0.5 is of optim.schedule=steps, and this is cosine",
+        ),
+        (["optim.optimizer=adamw", "penalty.form=proximal"], "penalty.form=proximal is of optim.optimizer=sgd"),
+        (["optim.optimizer=lbfgs", "penalty.max_norm=3"], "penalty.max_norm: L-BFGS has to end where its line search"),
+    ],
+)
+def test_settings_of_another_choice_are_told(assignments, message):
+    with pytest.raises(ConfigError) as error:
+        override(Config(), assignments)
+    assert message in str(error.value)
+
+
+def test_another_choice_leaves_a_recipes_settings_of_the_former_behind():
+    recipe = presets.get("googlenet_imagenet").optim
+    assert recipe.rate_inside and recipe.boundaries and recipe.factor == 0.96
+    cosine = override(presets.get("googlenet_imagenet"), ["optim.schedule=cosine"]).optim
+    assert cosine == dataclasses.replace(recipe, schedule="cosine", boundaries=(0.5, 0.75), factor=0.1)
+    lbfgs = override(presets.get("googlenet_imagenet"), ["optim.optimizer=lbfgs"]).optim
+    assert (lbfgs.weight_decay, lbfgs.rate_inside, lbfgs.learning_rate) == (2e-4, False, 0.1)
 
 
 def test_a_config_survives_json():

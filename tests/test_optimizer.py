@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -173,6 +175,19 @@ def test_lbfgs_takes_optaxs_steps_to_scipys_minimum():
 
     least = minimize(objective, ours[0], jac=True, method="L-BFGS-B", options={"gtol": 1e-7})
     np.testing.assert_allclose(ours[-1], least.x, atol=2e-4)
+
+
+def shared(tree):
+    """The pairs of leaves that are the same memory."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    return [pair for pair in itertools.combinations(leaves, 2) if np.shares_memory(*pair)]
+
+
+def test_no_two_leaves_of_a_state_share_memory():
+    """The step takes their memory. optax.lbfgs (0.2.8) has one array of zeros as both memories of a parameter."""
+    chain = optimizer.make_optimizer(Optim(optimizer="lbfgs"), 6)
+    assert len(shared(chain.init(START))) == len(START)
+    assert not shared(make_state({"params": START}, chain, SUMS, averaged=True))
 
 
 def probe():

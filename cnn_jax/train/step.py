@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax import lax
@@ -70,7 +71,7 @@ def make_state(
 ) -> TrainState:
     """The state before the first step; `sums` and `frozen` are the task's.
 
-    Raises ConfigError where all is frozen.
+    No two leaves share memory, which a step takes for what it returns. Raises ConfigError where all is frozen.
     """
     trained = select_trained(variables["params"], frozen and frozen(variables["params"]))
     if not jax.tree.leaves(trained):
@@ -79,11 +80,11 @@ def make_state(
         step=jnp.int32(0),
         params=variables["params"],
         model_state={name: value for name, value in variables.items() if name != "params"},
-        opt_state=optimizer.init(trained),
+        opt_state=jax.tree.map(np.array, optimizer.init(trained)),  # optax.lbfgs has one array twice in it
         sums=zero_sums(sums),
         diverged_at=jnp.int32(-1),
     )
-    return AveragedState(**fields, average=jax.tree.map(jnp.array, variables)) if averaged else TrainState(**fields)
+    return AveragedState(**fields, average=jax.tree.map(np.array, variables)) if averaged else TrainState(**fields)
 
 
 def gradients(

@@ -47,8 +47,8 @@ def gradient_norms(config: Config, dataset: Dataset, variables: Any = None) -> d
 
 @partial(jax.jit, static_argnums=0)
 def leaf_norms(task: Task, variables: Any, batch: Any, key: jax.Array) -> dict[tuple[str, ...], jax.Array]:
-    _, gradient = gradients(task, variables, batch, key)
-    return {path: l2_norm(leaf.astype(jnp.float32)) for path, leaf in traverse_util.flatten_dict(gradient).items()}
+    leaves = traverse_util.flatten_dict(gradients(task, variables, batch, key)[1])  # None of what is frozen
+    return {path: l2_norm(leaf.astype(jnp.float32)) for path, leaf in leaves.items() if leaf is not None}
 
 
 def l2_norm(leaf: jax.Array) -> jax.Array:
