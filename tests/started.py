@@ -59,6 +59,7 @@ def run(module, arguments, folder):
         os.dup2(os.open(Path(folder) / stream, os.O_WRONLY | os.O_CREAT), number)
     warnings.simplefilter("error")
     sys.argv = [module, *arguments]
+    sys.orig_argv = [sys.executable, "-W", "error", "-m", *sys.argv]  # what --processes starts again
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
