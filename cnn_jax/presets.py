@@ -159,10 +159,10 @@ PRESETS = {
         steps=9_375,
         evaluations=20,
     ),
-    # No paper's: a network that somebody has trained, on other data. The rate is small enough to keep what was learned,
-    # and the new head begins as the network's family has it: He's initial values on features of hundreds of units drive
-    # a SqueezeNet's classes below zero, for good.
-    "finetune": Config(optim=replace(COSINE, learning_rate=0.003), batch_size=32, steps=1_000, evaluations=10),
+    # No paper's: a network that somebody has trained, on other data, for ten passes. Of the rates 0.001, 0.003 and 0.01
+    # a SqueezeNet errs on 8.2, 8.8 and 93.5 % of 170 training images of Flowers-17 held out. The new head begins as the
+    # network's family has it: He's initial values on features of hundreds of units leave its classes at zero, for good.
+    "finetune": Config(optim=replace(COSINE, learning_rate=0.001), batch_size=32, steps=1_000, evaluations=10),
     # No paper's: a folder of a few thousand photographs, from nothing, in passes over it (PASSES): crops of 8 to 100
     # % of the area (Szegedy et al. 2015), batches that leave steps enough, He's initial values without batch norm.
     "photographs": PHOTOGRAPHS,
