@@ -1,8 +1,10 @@
 """Two CPU devices, a persistent compilation cache, and the real data where there is any."""
 
+import gc
 import os
 import shutil
 import signal
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,12 @@ from tests.pictures import draw_picture
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # as in JAX's own tests: compiling takes half as long
+if metadata.version("jaxlib").startswith("0.10."):  # another version may not know these flags, and would end
+    faster = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=4"
+    os.environ["XLA_FLAGS"] = f"{faster} {os.environ.get('XLA_FLAGS', '')}".strip()  # a quarter less again
+gc.set_threshold(
+    100_000, 50, 100
+)  # tracing makes millions of objects that stay: a tenth of its time was looking at them
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cnn_jax" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

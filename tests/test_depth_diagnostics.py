@@ -117,7 +117,7 @@ def test_a_seed_draws_the_network_and_its_batch(digits_dir, tmp_path):
         (["--at_init=relu_bn", "--depths=8,9"], "depth 9 is not 6n+2"),
         (["--depths=eight"], "--depths=eight: give whole numbers"),
         (["--at_init="], "holds no run"),
-        (["--weights=nowhere.safetensors"], "give a network: --weights, --model and --source"),
+        (["--weights=nowhere.safetensors"], "of a file of weights give the model and the source too"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_computed(flags, told, digits_dir, tmp_path):

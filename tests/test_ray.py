@@ -10,7 +10,7 @@ import time
 import pytest
 
 from cnn_jax.runner import Settings, cluster
-from tests.started import ROOT, read_refusal
+from tests.started import ROOT, read_refusal, run_page
 
 STEPS = 50
 SWEEP = [
@@ -74,9 +74,9 @@ def nodes():
 
 
 def test_a_sweep_goes_on_through_a_signal_a_killed_driver_and_a_lost_node(nodes, digits_dir, tmp_path):
-    alone = sweep(digits_dir, tmp_path / "alone", "--noprogress")
-    _, told = alone.communicate(timeout=200)
-    assert alone.returncode == 0, told
+    here = [*SWEEP, f"--data_dir={digits_dir}", f"--workdir={tmp_path / 'alone'}", "--noprogress"]
+    alone = run_page("depth_sweep", *here)
+    assert alone.returncode == 0, alone.stderr
     address = nodes.stdout.readline().strip()
     workdir, flags = tmp_path / "ray", ["--executor=ray", f"--ray_address={address}", "--checkpoint_seconds=0"]
 

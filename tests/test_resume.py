@@ -150,3 +150,28 @@ def test_seeds_in_parallel_are_saved_and_go_on(digits_dir, tmp_path):
     undisturbed = sweep_ends(sweep_command(digits_dir, tmp_path / "undisturbed"), tmp_path / "undisturbed", devices=1)
     assert sweep_ends(command, together, devices=2) == undisturbed
     assert sweep_ends(sweep_command(digits_dir, alone), alone, devices=1) == undisturbed
+
+
+OPTIMIZERS = {
+    "adamw": ["--set=optim.optimizer=adamw", "--learning_rate=0.003"],
+    "lbfgs": ["--set=optim.optimizer=lbfgs", "--set=batch_size=350"],
+    "cosine, clipped": ["--set=optim.schedule=cosine", "--set=optim.clip_norm=1", "--set=optim.warmup_form=linear"],
+    "exponential": ["--set=optim.average=exponential", "--set=optim.average_decay=0.9"],
+    "polyak": ["--set=optim.average=polyak", "--set=optim.average_from=0.5"],
+    "frozen": ["--set=optim.frozen=stage2", "--set=optim.rates=stage3_block1:0.1,fc:2"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layout", "number"),  # what comes of one of several processes that is killed is in test_faults
+    [(["--devices=2"], signal.SIGKILL), (["--processes=2", "--devices=1"], signal.SIGTERM)],
+)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_goes_on_from_where_it_was_killed(digits_dir, tmp_path, optimizer, layout, number):
+    flags = [*OPTIMIZERS[optimizer], *layout, "--set=model.bn_group=global"]
+    run(digits_dir, tmp_path / "whole", *flags)
+    interrupt(digits_dir, tmp_path / "killed", number, reached(15), *flags)
+    assert not (tmp_path / "killed" / "run" / "result.json").exists()
+    run(digits_dir, tmp_path / "killed", *flags)
+    assert read_outcome(tmp_path / "killed") == read_outcome(tmp_path / "whole")
