@@ -137,17 +137,17 @@ def test_too_little_memory_is_one_line_that_says_what_to_lower(digits_dir, tmp_p
 def test_a_process_of_a_run_killed(digits_dir, tmp_path):
     """The others end too, with a line; the same command goes on."""
     flags = ["--processes=2", "--set=model.bn_group=16", "--devices=1"]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
-    whole = command(digits_dir, tmp_path, "--checkpoint_seconds=0", *flags)
-    process = subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
-    while process.poll() is None and not reached(3)(tmp_path / "run" / "checkpoints"):
+    whole = ["experiments.train", *arguments(digits_dir, tmp_path, "--checkpoint_seconds=0", *flags)]
+    run_of_two = started.Started(*whole)
+    while run_of_two.poll() is None and not reached(3)(tmp_path / "run" / "checkpoints"):
         time.sleep(0.01)
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    pid = str(run_of_two.process.pid)
+    children = subprocess.run(["pgrep", "-P", pid], capture_output=True, text=True).stdout.split()
     os.kill(int(children[1]), signal.SIGKILL)
-    _, stderr = process.communicate(timeout=100)
-    assert process.returncode != 0
-    assert "process 1 of 2 was ended by SIGKILL; the same command continues" in stderr
-    done = subprocess.run(whole, capture_output=True, text=True, timeout=200, env=environment)
+    done = run_of_two.wait()
+    assert done.returncode != 0
+    assert "process 1 of 2 was ended by SIGKILL; the same command continues" in done.stderr
+    done = started.Started(*whole).wait()
     assert done.returncode == 0, done.stderr
     sessions = json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]
     assert sessions[1]["from_step"] >= 3 and sessions[1]["to_step"] == STEPS
