@@ -2,7 +2,7 @@
 
 Networks exact to their papers, one training engine, sweeps that skip what is finished and resume bit-exactly what is
 not, and reports rebuilt from the run folders alone. The way of the data is the order of the packages: `config`, `data`,
-`models`, `classification`, `train`, `sweep`, `report`.
+`models`, `train`, `tasks`, `sweep`, `studies`; `load` gives a trained network.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from cnn_jax import presets
 from cnn_jax.config import Config, ConfigError, override
 from cnn_jax.config.checks import CHOICES
 from cnn_jax.config.optim import SETTINGS_OF
+from cnn_jax.train import schedule
 
 
 def test_override_parses_each_kind_of_field():
@@ -214,3 +215,21 @@ def test_evaluations_are_evenly_spread_and_end_with_the_run():
     assert (len(steps), steps[0], steps[-1]) == (164, 391, 64_000)  # an epoch is 390.6 steps
     assert {after - before for before, after in zip(steps, steps[1:], strict=False)} == {390, 391}
     assert override(Config(), ["steps=3", "evaluations=10"]).evaluation_steps == {1, 2, 3}
+
+
+def test_a_pretrained_network_is_fine_tuned_on_data_as_its_own_recipe_shows_it():
+    recipe = presets.get("finetune", "mnist", "squeezenet1_1", pretrained=True)
+    own = presets.get("auto", "mnist", "squeezenet1_1")
+    assert recipe.data == own.data and own.model.initialization == "he"
+    assert recipe.model.initialization is None  # the family's own: He's would end the new head on old features
+    assert presets.get("classic_mnist", "mnist", "squeezenet1_1", pretrained=True).model.initialization is None
+    rates = [schedule.learning_rate(recipe.optim, 100, step) for step in (0, 5, 99)]
+    assert rates == pytest.approx([1e-4, 1e-3, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("model", "name"), [("resnet18", "photographs"), ("squeezenet1_1", "classic_photographs")])
+def test_an_image_folder_has_a_recipe_in_passes_over_it(model, name):
+    assert presets.choose("flowers17", model, folder=True) == name
+    assert presets.choose("flowers17", model) != name
+    assert presets.get(name, "flowers17", model).data.area == (0.08, 1.0)
+    assert set(presets.PASSES) <= set(presets.PRESETS)

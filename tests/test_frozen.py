@@ -66,8 +66,9 @@ def test_its_value_in_training_is_evaluations(name, endpoint):
         with evaluating(modules):
             return model.apply(variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(1)})
 
-    tested, expected = jax.jit(lambda: model.apply(variables, x, train=False))()
-    (logits, endpoints), _ = jax.jit(lambda: train(part.modules))()
+    # Not compiled as a whole: two programs are fused differently, and differ in rounding.
+    tested, expected = model.apply(variables, x, train=False)
+    (logits, endpoints), _ = train(part.modules)
     (_, moving), _ = jax.jit(lambda: train(frozenset()))()
     np.testing.assert_array_equal(endpoints[endpoint], expected[endpoint])
     assert not np.array_equal(moving[endpoint], expected[endpoint])
