@@ -36,9 +36,10 @@ def evaluate(*flags, page="evaluate"):
     return done.stdout, json.loads(done.stdout.splitlines()[-1])
 
 
-def test_a_run_has_the_error_it_recorded(run, digits_dir, tmp_path):
+def test_a_run_has_the_error_it_recorded(run, tmp_path):
+    """Its manifest tells where the data set is."""
     folder, recorded = run
-    text, result = evaluate(f"--run={folder}", f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
+    text, result = evaluate(f"--run={folder}", f"--workdir={tmp_path}")
     assert result["test_error"] == recorded["test_error"]
     assert result["test_loss"] == pytest.approx(recorded["test_loss"], rel=1e-5)
     assert (result["model"], result["dataset"], result["split"], result["step"]) == ("resnet8", "digits", "test", 4)

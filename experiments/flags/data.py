@@ -1,10 +1,13 @@
 """Flags of whatever reads a data set."""
 
+from pathlib import Path
+
 from absl import flags
 
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset
 from cnn_jax.runner import load_config_dataset
+from cnn_jax.train import record
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Folder of prepared data sets; by default TFDS's own, ~/tensorflow_datasets.")
@@ -16,6 +19,11 @@ flags.DEFINE_bool("skip_damaged", False, "Try every streamed image once, and lea
 flags.DEFINE_integer("decode_workers", 0, "Processes that decode streamed images; 0 is threads.", lower_bound=0)
 
 
-def read_dataset(config: Config) -> Dataset:
-    """What a config learns from and is tested on; raises DataError or ConfigError."""
-    return load_config_dataset(config, FLAGS.data_dir, FLAGS.download, FLAGS.skip_damaged)
+def read_dataset(config: Config, run: Path | None = None) -> Dataset:
+    """What a config learns from and is tested on: where --data_dir says, or else where it was for the run of a folder.
+
+    Raises DataError, ConfigError or RecordError.
+    """
+    about = record.read_json(run / "manifest.json") if run else None
+    data_dir = FLAGS.data_dir or (about or {}).get("data_dir")
+    return load_config_dataset(config, data_dir, FLAGS.download, FLAGS.skip_damaged)

@@ -1,5 +1,6 @@
 """Flags of a trained network, other people's or our own, and of the images it is to see."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def label() -> str:
 
 def load_network() -> Network:
     """The network of --run, or of --weights, a file or a converted checkpoint; raises whatever a user can mend."""
-    surplus, read = FLAGS.ignore_surplus, data_flags.read_dataset
+    surplus, read = FLAGS.ignore_surplus, partial(data_flags.read_dataset, run=network_path())
     return networks.load(network_path(), FLAGS.model, FLAGS.source, ignore_surplus=surplus, read_dataset=read)
 
 
@@ -73,7 +74,7 @@ def network_and_data(streamed: bool = False) -> tuple[Network, Dataset, dict[str
             raise ConfigError(f"--{name}: a run has its own; leave it out beside --run")
     folder = launcher.expand_path(FLAGS.run)
     config = networks.read_config(folder)
-    dataset = data_flags.read_dataset(config)
+    dataset = data_flags.read_dataset(config, folder)
     network, step = networks.load_run(folder, config, dataset)
     if dataset.streamed and not streamed:
         dataset = squares.load_squares(dataset, config.data.resolved_test_short_side, ["test"], FLAGS.examples)
