@@ -17,6 +17,8 @@ from cnn_jax.data.sources import known
 from cnn_jax.runner import Settings, load_config_dataset, prepare
 from cnn_jax.train import feed, timing
 from cnn_jax.train.devices import Layout
+from cnn_jax.train.optimizer import make_optimizer
+from cnn_jax.train.parts import select_trained
 from cnn_jax.train.task import Task
 
 MEBIBYTE, GIBIBYTE = 2**20, 2**30
@@ -75,8 +77,9 @@ def estimate_plan(
 ) -> str:
     """The grid as a table of what is counted and not timed, for what is streamed and need not be here.
 
-    Memory is of each device: parameters, momentum and gradient, and what the backward pass keeps of a part of the
-    batch, before the compiler saves some of it. The rates are those of all devices together, to finish in `hours`.
+    Memory is of each device: parameters, their average if there is one, gradient and the optimizer's state, and what
+    the backward pass keeps of a part of the batch, before the compiler saves some of it. The rates are those of all
+    devices together, to finish in `hours`.
     """
     cells, of = group_by_cell(configs, workdir), dict(zip(configs, datasets, strict=True))
     names = {config: config.model.name for config in cells}
@@ -91,7 +94,7 @@ def estimate_plan(
         variables = task.init(jax.random.key(0), feed.batch_shapes(dataset, config))
         parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         part = config.batch_size // (len(layout.devices) * layout.accumulate)
-        memory = 3 * 4 * parameters + activation_bytes(task, variables, config, dataset, part)
+        memory = state_bytes(task, variables, config) + activation_bytes(task, variables, config, dataset, part)
         macs, rate = task.facts()["macs"], config.steps * config.batch_size / (hours * 3600)
         lines.append(
             f"{labels[config]:<{widest}} {len(members):>5} {config.steps:>11,} "
@@ -104,6 +107,16 @@ def estimate_plan(
         f"TFLOP/s are what it takes to finish one run in {hours:g} hours; nothing was trained or timed"
     )
     return "\n".join(lines)
+
+
+def state_bytes(task: Task, variables: Any, config: Config) -> int:
+    """Bytes of the parameters, the gradient of those trained, the optimizer's state and the averaged variables."""
+    params = variables["params"]
+    trained = select_trained(params, task.frozen and task.frozen(params))
+    optimizer = make_optimizer(config.optim, config.steps, config.penalty)
+    average = {} if config.optim.average == "none" else variables
+    held = params, trained, jax.eval_shape(optimizer.init, trained), average
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(held))
 
 
 def mean_image_bytes(dataset: Dataset) -> float:

@@ -10,7 +10,7 @@ from absl import flags
 
 from cnn_jax import runner, sweep
 from cnn_jax.config import ConfigError
-from experiments.flags import launcher, runs
+from experiments.flags import launcher, recipe, runs
 from experiments.flags import settings as settings_flags
 
 FLAGS = flags.FLAGS
@@ -30,7 +30,7 @@ def main() -> None:
     workdir = launcher.expand_path(FLAGS.workdir)
     (config,) = runs.make_configs([FLAGS.model], {"seed": [FLAGS.seed]} if FLAGS["seed"].present else {}, workdir)
     folder = workdir / FLAGS.run if FLAGS.run else next(iter(sweep.run_folders([config], workdir)))
-    runs.print_recipes([FLAGS.model])
+    recipe.print_names([FLAGS.model])
     print(runner.parameter_table(config, settings))
     result = runner.run_one(config, folder, settings)
     print(f"{folder}: {sweep.describe(runner.Outcome(folder, result, None))}")

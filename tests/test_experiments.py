@@ -14,7 +14,7 @@ import pytest
 from cnn_jax import presets
 from cnn_jax.config import Config, flatten
 from experiments.__main__ import pages
-from experiments.flags import runs
+from experiments.flags import recipe
 from tests import started
 from tests.started import ROOT, read_refusal
 
@@ -119,9 +119,12 @@ def test_batch_norm_groups_follow_a_smaller_batch():
     cell = presets.get("resnet_cifar10")
     groups = {"32": "32", "16": "16", "96": "48", "128": "64", "8": "8"}
     for batch, group in groups.items():
-        assert runs.fit_batch_norm(cell, [f"batch_size={batch}"]) == [f"batch_size={batch}", f"model.bn_group={group}"]
+        assert recipe.fit_batch_norm(cell, [f"batch_size={batch}"]) == [
+            f"batch_size={batch}",
+            f"model.bn_group={group}",
+        ]
     for given in (["batch_size=67"], ["batch_size=32", "model.bn_group=16"], ["steps=4"], ["batch_size=many"]):
-        assert runs.fit_batch_norm(cell, given) == given
+        assert recipe.fit_batch_norm(cell, given) == given
 
 
 def test_a_failing_run_is_told_and_the_exit_status_is_1(digits_dir, tmp_path):
@@ -180,6 +183,10 @@ WRONG = {
     "unknown kind": (["--kinds=plane"], "unknown kind 'plane'; did you mean plain"),
     "odd batch": (["--devices=2", "--set=batch_size=33"], "batch_size=33 does not divide by 2 devices"),
     "no config": (["--config=nowhere"], "--config=nowhere: there is no config; give a run folder or its config.json"),
+    "a config and a recipe": (
+        ["--config=nowhere", "--preset=resnet_digits"],
+        "--config and --preset: leave one out",
+    ),
     "odd group": (["--set=model.bn_group=48"], "batch_size=128 is not a multiple of model.bn_group=48"),
     "too much validation": (["--validation=1437"], "leaves nothing to train on"),
     "workdir in the way": (["--workdir=pyproject.toml"], "cannot write in pyproject.toml"),

@@ -44,8 +44,24 @@ def test_parts_of_a_batch_need_less_memory_and_haste_more_images(tmp_path):
 def recipe(name, **changes):
     dataset = known.absent("imagenet2012")
     one = tasks.complete(presets.get("auto", "imagenet2012", name), dataset)
-    task = tasks.make(config.replace_fields(one, changes), dataset, None)
+    one = config.replace_fields(one, changes)
+    task = tasks.make(one, dataset, None)
     return task, task.init(jax.random.key(0), None), one, dataset
+
+
+@pytest.mark.parametrize(
+    ("changes", "copies"),
+    [
+        ({}, 3),  # parameters, gradient, momentum
+        ({"optim.optimizer": "adamw"}, 4),
+        ({"optim.average": "exponential"}, 4),
+        ({"optim.optimizer": "lbfgs"}, 25),  # ten changes of both, the last of both, and the gradient that zoom keeps
+    ],
+)
+def test_the_state_is_counted_whole(changes, copies):
+    task, variables, one, _ = recipe("alexnet_owt", **changes)
+    parameters = 4 * sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert plan.state_bytes(task, variables, one) == pytest.approx(copies * parameters, rel=1e-4)
 
 
 def test_what_is_kept_grows_with_the_examples_alone():

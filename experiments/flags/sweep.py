@@ -8,7 +8,7 @@ from absl import flags
 from cnn_jax import plan, studies, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.train import processes
-from experiments.flags import launcher, runs
+from experiments.flags import launcher, recipe, runs
 from experiments.flags.settings import make_settings
 
 FLAGS = flags.FLAGS
@@ -49,7 +49,7 @@ def run(study: str, models: Sequence[str], axes: sweep.Axes, report: Callable[[P
         configs = [select_cell(configs, FLAGS.cell)]
     sweep.run_folders(configs, workdir)  # two that are the same are refused before anything is written
     processes.run_on_leader(lambda: studies.begin(workdir, study))
-    runs.print_recipes(models)
+    recipe.print_names(models)
     outcomes = sweep.run(configs, workdir, make_settings())
     if FLAGS.cell is None and processes.is_leader():
         print(report(workdir) if report else studies.write(study, workdir))
