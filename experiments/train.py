@@ -24,11 +24,11 @@ flags.DEFINE_string(
 
 
 def main() -> None:
-    settings = settings_flags.make_settings()
-    if settings.seeds_in_parallel:
+    if FLAGS.seeds_in_parallel:
         raise ConfigError("--seeds_in_parallel: this page trains one seed; leave it out, or take depth_sweep")
     workdir = launcher.expand_path(FLAGS.workdir)
     (config,) = runs.make_configs([FLAGS.model], {"seed": [FLAGS.seed]} if FLAGS["seed"].present else {}, workdir)
+    settings = settings_flags.make_settings()
     folder = workdir / FLAGS.run if FLAGS.run else next(iter(sweep.run_folders([config], workdir)))
     recipe.print_names([FLAGS.model])
     print(runner.parameter_table(config, settings))

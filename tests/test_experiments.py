@@ -110,7 +110,7 @@ def test_train_prints_what_decays_and_the_errors(digits_dir, tmp_path):
     assert done.stdout.startswith("recipe of plain8 on digits: resnet_digits\n")
     (folder,) = tmp_path.glob("plain8-*")
     before = (folder / "manifest.json").read_bytes()
-    again = started.run_page("train", f"--config={folder}", f"--data_dir={digits_dir}", f"--workdir={tmp_path}")
+    again = started.run_page("train", f"--config={folder}", f"--workdir={tmp_path}")
     assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]  # its config again is the same run, finished
     assert "test error" in again.stdout and (folder / "manifest.json").read_bytes() == before
 

@@ -57,13 +57,16 @@ def read_config(file: Path, model: str) -> Config:
     Raises ConfigError or RecordError.
     """
     file = file / "config.json" if file.is_dir() else file
-    values = record.read_json(file)
+    values, manifest = record.read_json(file), record.read_json(file.with_name("manifest.json"))
     if not isinstance(values, dict):
         raise ConfigError(f"--config={file}: there is no config; give a run folder or its config.json")
     found = config.from_dict(values)
     if model != found.model.name and ("model" not in FLAGS or FLAGS["model"].present):
         found = replace(found, model=Model(name=model))
-    return config.replace_field(found, "data.name", FLAGS.dataset) if FLAGS["dataset"].present else found
+    if FLAGS["dataset"].present:
+        return config.replace_field(found, "data.name", FLAGS.dataset)
+    FLAGS.data_dir = FLAGS.data_dir or (manifest or {}).get("data_dir")  # where the run's own data set was
+    return found
 
 
 def fit_batch_norm(cell: Config, assignments: Sequence[str]) -> list[str]:
