@@ -60,6 +60,8 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENT
 # On CPU a step's temporaries are hundreds of megabytes; glibc gives them back to the kernel after each step and takes
 # them anew, page by page, in the next, a quarter of the time of a step of resnet20. So a process keeps what it had.
 export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736:glibc.malloc.arena_max=1}
+# And on CPU a step is waited for: of two under way each has temporaries of its own, and the memory falls to pieces.
+export JAX_CPU_ENABLE_ASYNC_DISPATCH=${JAX_CPU_ENABLE_ASYNC_DISPATCH:-false}
 export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
 # Python warns of what killed processes left behind and of shared memory that is about to be given back; it cleans up both.
 export PYTHONWARNINGS=${PYTHONWARNINGS:+$PYTHONWARNINGS,}ignore:resource_tracker

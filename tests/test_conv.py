@@ -104,6 +104,67 @@ def test_without_a_compiler_the_same(batch, monkeypatch):
     assert_equals_xlas(batch, 16, 4, 5, 3, 1, 1)
 
 
+# Tiles that fill the map and that do not, channels that fill vectors and that do not, all the paddings of a 3x3 kernel.
+WINOGRAD = [(2, 8, 16, 16, 1), (1, 14, 24, 33, 1), (2, 7, 40, 24, 1), (1, 10, 16, 8, 0), (1, 9, 9, 10, 2)]
+
+
+@pytest.mark.parametrize(("batch", "size", "channels", "features", "padding"), WINOGRAD)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 3e-6), ("bfloat16", 4e-3)])  # bfloat16 rounds by 2^-9
+def test_tiles_of_4x4_results_are_right_to_rounding(batch, size, channels, features, padding, dtype, tolerance):
+    """Root mean square of the error, against float64, of the value and of both gradients."""
+    x, kernel = (jnp.asarray(array, dtype) for array in arrays(5, batch, size, channels, features, 3))
+    y_bar = jnp.asarray(np.random.default_rng(6).standard_normal(conv(x, kernel, 1, padding).shape), dtype)
+    value, gradients = jax.vjp(lambda x, kernel: conv(x, kernel, 1, padding), x, kernel)
+    with jax.enable_x64(True):
+        exact = (jnp.asarray(array, jnp.float64) for array in (x, kernel))
+        expected, expected_gradients = jax.vjp(lambda x, kernel: xla(x, kernel, 1, padding), *exact)
+        wanted = [np.asarray(array) for array in (expected, *expected_gradients(jnp.asarray(y_bar, jnp.float64)))]
+    for actual, right in zip((value, *gradients(y_bar)), wanted, strict=True):
+        assert actual.dtype == dtype
+        error = np.asarray(actual, np.float64) - right
+        assert np.sqrt(np.mean(error**2) / np.mean(right**2)) < tolerance
+
+
+@pytest.mark.usefixtures("lowering")
+@pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (1, 1, 0)])
+def test_forward_mode_and_products_with_hessians_equal_xlas(kernel_size, stride, padding):
+    primals, tangents = (arrays(seed, 2, 6, 8, 9, kernel_size) for seed in (7, 8))
+
+    def derivatives(convolve):
+        def loss(x, kernel):
+            return jnp.sin(convolve(x, kernel, stride, padding)).sum()
+
+        def both(primals, tangents):
+            _, linear = jax.linearize(loss, *primals)
+            hessian = jax.jvp(jax.grad(loss, argnums=(0, 1)), primals, tangents)[1]
+            return jax.jvp(loss, primals, tangents)[1], linear(*tangents), *hessian
+
+        return jax.jit(both)(primals, tangents)
+
+    for actual, expected in zip(derivatives(conv), derivatives(xla), strict=True):
+        assert_close(actual, expected)
+
+
+@pytest.mark.usefixtures("lowering")
+def test_gradients_of_each_example_under_vmap():
+    x, kernel = arrays(9, 3, 6, 8, 9, 3)
+
+    def gradients(convolve):
+        loss = jax.grad(lambda kernel, image: jnp.sin(convolve(image[None], kernel, 1, 1)).sum())
+        return jax.jit(jax.vmap(jax.vmap(loss, in_axes=(None, 0)), in_axes=(0, None)))(jnp.stack([kernel, -kernel]), x)
+
+    assert_close(gradients(conv), gradients(xla))
+
+
+@pytest.mark.parametrize("batch", ["4", "b"])
+def test_an_exported_program_takes_xlas_and_any_batch_that_it_names(batch):
+    x, kernel = arrays(10, 4, 8, 16, 16, 3)
+    shape = (*jax.export.symbolic_shape(batch), *x.shape[1:])
+    exported = jax.export.export(jax.jit(lambda x: conv(x, kernel, 1, 1)))(jax.ShapeDtypeStruct(shape, x.dtype))
+    assert "custom_call @cnn_jax" not in exported.mlir_module()
+    assert_close(exported.call(x), xla(x, kernel, 1, 1))
+
+
 def test_an_input_smaller_than_the_kernel_is_refused():
     with pytest.raises(ValueError, match="smaller than the kernel"):
         conv(*arrays(0, 2, 3, 1, 1, 5), 1, 0)
@@ -181,7 +242,8 @@ def test_tiles_for_other_processors(lanes):
         "import numpy as np, jax\n"
         "from cnn_jax.layers import native\n"
         f"native.FLAGS += ('-DCNN_JAX_LANES={lanes}',)\n"
-        "from cnn_jax.layers.conv import conv, xla_conv\n"
+        "from cnn_jax.layers.conv import conv\n"
+        "from cnn_jax.layers.convolutions import xla_conv\n"
         "rng = np.random.default_rng(0)\n"
         "assert native.is_available()\n"
         "for channels, features in ((3, 16), (16, 33), (8, 5)):\n"

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.layers.conv import conv, xla_conv
+from cnn_jax.layers.conv import conv
+from cnn_jax.layers.convolutions import xla_conv
 
 
 class Shape(NamedTuple):

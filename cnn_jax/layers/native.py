@@ -1,4 +1,4 @@
-"""The package's own CPU kernels: `conv_cpu.cc`, compiled for this machine when first used and kept.
+"""The package's own CPU kernels: the folder `cpu`, compiled for this machine when first used and kept.
 
 Where no C++ compiler is found, or `CNN_JAX_NATIVE=0` says so, XLA's own convolutions take their place.
 """
@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-SOURCE = Path(__file__).with_name("conv_cpu.cc")
+SOURCES = Path(__file__).with_name("cpu")
 FUNCTIONS = ("convolution", "input_gradient", "kernel_gradient")
 BUILD_LOCK = threading.Lock()
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-shared", "-pthread")
@@ -50,8 +50,11 @@ def is_available() -> bool:
 
 
 def call(name: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, **sizes: int) -> jax.Array:
-    """Calls one of FUNCTIONS on float32 arrays; the result is `shape`. See conv_cpu.cc for each one's arguments."""
-    result = jax.ShapeDtypeStruct(shape, np.dtype("float32"))
+    """Calls one of FUNCTIONS on two arrays, float32 or bfloat16; the result is `shape`, of their type.
+
+    See cpu/kernels.cc for each one's arguments.
+    """
+    result = jax.ShapeDtypeStruct(shape, first.dtype)
     attributes: dict[str, Any] = {key: np.int64(value) for key, value in sizes.items()}
     return jax.ffi.ffi_call(f"cnn_jax_{name}", result)(first, second, **attributes)
 
@@ -62,11 +65,12 @@ def build() -> Path:
     compiler = next(filter(None, map(shutil.which, names)), None)
     if compiler is None:
         raise CompilerError(f"no C++ compiler found ({', '.join(names)})")
-    command = [compiler, *FLAGS, f"-I{jax.ffi.include_dir()}", str(SOURCE)]
+    command = [compiler, *FLAGS, f"-I{jax.ffi.include_dir()}", str(SOURCES / "kernels.cc")]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    identity = "\n".join([SOURCE.read_text(), version, jax.lib.__version__, cpu_features(), *FLAGS])
+    sources = [path.read_text() for path in sorted(SOURCES.iterdir())]
+    identity = "\n".join([*sources, version, jax.lib.__version__, cpu_features(), *FLAGS])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnn_jax" / "native"
-    library = cache / f"conv_cpu-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    library = cache / f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not library.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:

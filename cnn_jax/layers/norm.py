@@ -46,7 +46,7 @@ class BatchNorm(nn.Module):
         var = self.variable("batch_stats", "var", INITIALIZERS["var"], None, shape)
         if not train or self.is_initializing():
             return normalize(x[None], mean.value, var.value, scale, bias, self.epsilon, self.dtype).reshape(x.shape)
-        size = len(x) if self.group == "global" else int(self.group)
+        size = x.shape[0] if self.group == "global" else int(self.group)
         groups = x.reshape(-1, size, *x.shape[1:])  # (G, group, H, W, C)
         axis_name = self.axis_name if self.group == "global" else None
         y, batch_mean, batch_var = normalize_groups(groups, scale, bias, self.epsilon, self.dtype, axis_name)

@@ -13,7 +13,6 @@ from cnn_jax import config as config_lib
 from cnn_jax.config import Config
 from cnn_jax.train import early_stopping, processes, record
 from cnn_jax.train.checkpoint import Checkpoints
-from cnn_jax.train.events import Events
 from cnn_jax.train.manifest import Session
 from cnn_jax.train.record import RecordError
 from cnn_jax.train.task import Headline
@@ -80,6 +79,9 @@ class RunFolder:
         record.truncate_losses(self.path, start)
         self.session.update(from_step=start, to_step=start)
         (self.path / "failure.json").unlink(missing_ok=True)
+        # Here, where something is written: tensorboardX 2.6 imports PyTorch where it is installed, 470 MB and 3 s.
+        from cnn_jax.train.events import Events
+
         self.events = self.held.enter_context(Events(self.path, start))
         return start
 
