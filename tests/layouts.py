@@ -41,8 +41,14 @@ ONE_PROCESS = {
 }
 TWO_PROCESSES = {"2 processes of 2, jit": ("jit", 2, 1), "2 processes of 2, pmap": ("pmap", 2, 1)}
 LAYOUTS = ONE_PROCESS | TWO_PROCESSES
-LINEAR = ("1 device", "4 devices, pmap", "2 processes of 2, jit")
-"""Those on which the small problem of `linear` is trained in each of its ways."""
+OTHERS = {
+    "adamw, exponential average": "2 processes of 2, jit",
+    "lbfgs": "4 devices, pmap",
+    "frozen, rates, clipped, uniform average": "4 devices, pmap",
+}
+"""Beside one device, where the small problem of `linear` is trained in each of its ways."""
+SOME_LINEAR = tuple((name, setting) for setting, other in OTHERS.items() for name in ("1 device", other))
+ALL_LINEAR = tuple(itertools.product(("1 device", *dict.fromkeys(OTHERS.values())), OTHERS))
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", None, "Where the table of all pairs goes.")
 flags.DEFINE_list("process", None, "Be one of the processes: a folder, the data folder, SOME or ALL, [address, index].")
@@ -67,8 +73,8 @@ SOME_PAIRS = (
     ("global", "4 devices, pmap", "2 processes of 2, jit"),
     ("global", "2 processes of 2, jit", "4 devices, pmap"),
 )
-"""(batch norm, begun on, resumed on): each layout is left and taken up; `linear` is resumed on those of LINEAR."""
-WORK = {"SOME": (SOME_RUNS, SOME_PAIRS), "ALL": (ALL_RUNS, ALL_PAIRS)}
+"""(batch norm, begun on, resumed on): each layout is left and taken up; `linear` is resumed on its own."""
+WORK = {"SOME": (SOME_RUNS, SOME_PAIRS, SOME_LINEAR), "ALL": (ALL_RUNS, ALL_PAIRS, ALL_LINEAR)}
 
 
 def half(folder, batch_norm, begun):
@@ -104,7 +110,7 @@ def process(folder, data_dir, amount, address=None, index=None):
         processes.initialize(address, 2, int(index))
     own = TWO_PROCESSES if address else ONE_PROCESS
     dataset = data.load("digits", data_dir, validation=37)
-    runs, pairs = WORK[amount]
+    runs, pairs, small = WORK[amount]
     for name, batch_norm in runs:
         if name in own:
             run(name, batch_norm, folder / name / batch_norm, dataset)
@@ -121,8 +127,8 @@ def process(folder, data_dir, amount, address=None, index=None):
             processes.run_on_leader(lambda source=source, target=target: copy(source, target))
             run(pair[2], pair[0], target, dataset)
     processes.SYNC_SECONDS = 0.0  # these steps take no time: the processes tell each other of signals at each
-    for name in [name for name in LINEAR if name in own]:
-        for setting in linear.SETTINGS:
+    for name, setting in small:
+        if name in own:
             linear.run(setting, folder / name / setting, dataset, devices.make_layout(*LAYOUTS[name]))
     processes.shutdown(0)
 
