@@ -12,9 +12,6 @@ from pathlib import Path
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from tests import killed
-from tests.pictures import draw_picture
-
 # Before JAX starts: it makes its devices once.
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -34,6 +31,8 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 from cnn_jax import data  # noqa: E402
+from tests import killed  # noqa: E402
+from tests.pictures import draw_picture  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 LONG = ["test_layouts", "test_experiments", "test_faults", "test_step", "test_resume", "test_ray"]
