@@ -39,7 +39,9 @@ set_up() {
     echo "setting up .venv with $("$python" --version), a minute or two, once" >&2
     "$python" -m venv .venv
   fi
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}" >&2
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --editable ".${extras:+[$extras]}" >&2
+  # pip compiles one file after another, for a minute; this is all cores. Some files are of other versions of Python.
+  .venv/bin/python -W ignore -m compileall -qq -j 0 .venv/lib || true
   rm -f ".venv/.installed-${extras:-base}-"*
   touch "$stamp"
 }

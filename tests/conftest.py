@@ -1,6 +1,8 @@
 """Two CPU devices, a persistent compilation cache, and the real data where there is any."""
 
+import functools
 import gc
+import json
 import os
 import shutil
 import signal
@@ -8,9 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-
-from tests import killed
-from tests.pictures import draw_picture
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 # Before JAX starts: it makes its devices once.
 os.environ["JAX_NUM_CPU_DEVICES"] = "2"
@@ -31,9 +31,11 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 from cnn_jax import data  # noqa: E402
+from tests import killed  # noqa: E402
+from tests.pictures import draw_picture  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-LONG = ["test_layouts", "test_experiments", "test_faults", "test_step", "test_resume", "test_ray", "test_soak"]
+LONG = ["test_layouts", "test_experiments", "test_faults", "test_step", "test_resume", "test_ray"]
 
 
 def pytest_collection_modifyitems(items):
@@ -69,11 +71,23 @@ def insects_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(digits_dir, tmp_path_factory):
-    """What the small run of `killed` leaves where nothing happens to it."""
+def undisturbed_dir(digits_dir, tmp_path_factory):
+    """Where the small run of `killed` lies as its page left it, nothing having happened to it."""
     workdir = tmp_path_factory.mktemp("undisturbed")
     killed.run(digits_dir, workdir)
-    return killed.read_outcome(workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def undisturbed(undisturbed_dir):
+    """What that run left."""
+    return killed.read_outcome(undisturbed_dir)
+
+
+@pytest.fixture
+def go_on(digits_dir, undisturbed_dir):
+    """Has the small run of `killed` in a workdir go on, in this process."""
+    return functools.partial(killed.go_on, digits_dir, undisturbed=undisturbed_dir)
 
 
 @pytest.fixture(scope="session")
@@ -96,3 +110,22 @@ def real_data():
     if not folder:
         pytest.skip("CNN_JAX_DATA_DIR is not set: it names the folder that holds tfds/cifar10, curves/ and weights/")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def part_of_cifar10(real_data, tmp_path_factory):
+    """A data folder with CIFAR-10's first 100 training and 1,000 test images: to decode all takes fifteen seconds."""
+    whole = real_data / "tfds" / "cifar10" / "3.0.2"
+    part = tmp_path_factory.mktemp("part") / "cifar10" / "3.0.2"
+    shutil.copytree(whole, part, ignore=shutil.ignore_patterns("*.array_record*"))
+    info = json.loads((part / "dataset_info.json").read_text())
+    for split, count in zip(info["splits"], (100, 1000), strict=True):
+        file = f"cifar10-{split['name']}.array_record-00000-of-00001"
+        reader, writer = ArrayRecordReader(str(whole / file)), ArrayRecordWriter(str(part / file))
+        for record in reader.read(0, count):
+            writer.write(record)
+        writer.close()
+        reader.close()
+        split["shardLengths"] = [str(count)]
+    (part / "dataset_info.json").write_text(json.dumps(info))
+    return part.parents[1]

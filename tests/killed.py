@@ -4,6 +4,8 @@ import json
 import sys
 import time
 
+from cnn_jax.config import from_dict
+from cnn_jax.runner import Settings, run_one
 from tests import started
 
 STEPS = 40
@@ -26,21 +28,27 @@ def arguments(data_dir, workdir, *more):
     return [f"--data_dir={data_dir}", f"--workdir={workdir}", *FLAGS, *more]
 
 
-def command(data_dir, workdir, *more, page=PAGE):
-    return [sys.executable, "-m", *page, *arguments(data_dir, workdir, *more)]
+def sweep_flags(data_dir, workdir, *more):
+    """Of depth_sweep for the same run with three seeds."""
+    shared = [flag for flag in FLAGS if not flag.startswith(("--model=", "--run="))]
+    cells = ["--depths=8", "--kinds=plain", "--seeds=0,1,2", f"--data_dir={data_dir}", f"--workdir={workdir}"]
+    return [*shared, *cells, *more]
 
 
 def sweep_command(data_dir, workdir, *more):
-    """The same run with three seeds."""
-    shared = [flag for flag in FLAGS if not flag.startswith(("--model=", "--run="))]
-    cells = ["--depths=8", "--kinds=plain", "--seeds=0,1,2", f"--data_dir={data_dir}", f"--workdir={workdir}"]
-    return [sys.executable, "-m", "experiments.depth_sweep", *shared, *cells, *more]
+    return [sys.executable, "-m", "experiments.depth_sweep", *sweep_flags(data_dir, workdir, *more)]
 
 
 def run(data_dir, workdir, *flags, page=PAGE):
     done = started.Started(*page, *arguments(data_dir, workdir, *flags)).wait()
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def go_on(data_dir, workdir, undisturbed, **settings):
+    """The run in this process, without its page; its config is that of the folder in which it was left undisturbed."""
+    config = from_dict(json.loads((undisturbed / "run" / "config.json").read_text()))
+    return run_one(config, workdir / "run", Settings(data_dir=str(data_dir), progress=False, **settings))
 
 
 def interrupt(data_dir, workdir, number, moment, *flags, page=PAGE):

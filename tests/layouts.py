@@ -41,13 +41,14 @@ ONE_PROCESS = {
 }
 TWO_PROCESSES = {"2 processes of 2, jit": ("jit", 2, 1), "2 processes of 2, pmap": ("pmap", 2, 1)}
 LAYOUTS = ONE_PROCESS | TWO_PROCESSES
-LINEAR = ("1 device", "4 devices, pmap", "2 processes of 2, jit")
-"""Those on which the small problem of `linear` is trained in each of its ways."""
-ALL_PAIRS = tuple(itertools.product(LAYOUTS, LAYOUTS))
-SOME_PAIRS = tuple(
-    (begun, name) for begun, name in ALL_PAIRS if list(LAYOUTS).index(begun) % 3 == list(LAYOUTS).index(name) % 3
-)
-
+OTHERS = {
+    "adamw, exponential average": "2 processes of 2, jit",
+    "lbfgs": "4 devices, pmap",
+    "frozen, rates, clipped, uniform average": "4 devices, pmap",
+}
+"""Beside one device, where the small problem of `linear` is trained in each of its ways."""
+SOME_LINEAR = tuple((name, setting) for setting, other in OTHERS.items() for name in ("1 device", other))
+ALL_LINEAR = tuple(itertools.product(("1 device", *dict.fromkeys(OTHERS.values())), OTHERS))
 FLAGS = flags.FLAGS
 flags.DEFINE_string("output", None, "Where the table of all pairs goes.")
 flags.DEFINE_list("process", None, "Be one of the processes: a folder, the data folder, SOME or ALL, [address, index].")
@@ -56,6 +57,34 @@ flags.DEFINE_list("process", None, "Be one of the processes: a folder, the data 
 def possible(name, batch_norm):
     """Global batch norm over parts would be another: it is refused."""
     return not (LAYOUTS[name][2] > 1 and batch_norm == "global")
+
+
+ALL_RUNS = tuple((name, norm) for norm in BATCH_NORM for name in LAYOUTS if possible(name, norm))
+SOME_RUNS = (
+    *(("1 device", "global"), ("4 devices, pmap", "global"), ("2 processes of 2, jit", "global")),
+    *(("1 device", "8"), ("1 device in 2 parts", "8"), ("4 devices, jit", "8"), ("2 processes of 2, pmap", "8")),
+)
+"""(layout, batch norm): any two of jit or pmap, one process or two, either batch norm are met together."""
+ALL_PAIRS = tuple((BATCH_NORM[0], *pair) for pair in itertools.product(LAYOUTS, LAYOUTS))
+SOME_PAIRS = (
+    *(("8", "1 device", "1 device in 2 parts"), ("8", "1 device in 2 parts", "4 devices, jit")),
+    *(("8", "4 devices, jit", "2 processes of 2, pmap"), ("8", "2 processes of 2, pmap", "1 device")),
+    *(("8", name, name) for name in ("1 device in 2 parts", "4 devices, jit", "2 processes of 2, pmap")),
+    ("global", "4 devices, pmap", "2 processes of 2, jit"),
+    ("global", "2 processes of 2, jit", "4 devices, pmap"),
+)
+"""(batch norm, begun on, resumed on): each layout is left and taken up; `linear` is resumed on its own."""
+WORK = {"SOME": (SOME_RUNS, SOME_PAIRS, SOME_LINEAR), "ALL": (ALL_RUNS, ALL_PAIRS, ALL_LINEAR)}
+
+
+def half(folder, batch_norm, begun):
+    """The run that was stopped on its way."""
+    return folder / begun / f"{batch_norm}, half"
+
+
+def resumed(folder, batch_norm, begun, name):
+    """What became of it on another layout."""
+    return folder / begun / f"{batch_norm}, then on {name}"
 
 
 def config(batch_norm):
@@ -74,51 +103,58 @@ def run(name, batch_norm, folder, dataset, signals=()):
         return loop.fit(task, complete, dataset, folder, options)
 
 
-def process(folder, data_dir, pairs, address=None, index=None):
+def process(folder, data_dir, amount, address=None, index=None):
     """The work of one of the three processes."""
     jax.config.update("jax_numpy_rank_promotion", "raise")
     if address:
         processes.initialize(address, 2, int(index))
     own = TWO_PROCESSES if address else ONE_PROCESS
     dataset = data.load("digits", data_dir, validation=37)
-    for batch_norm in reversed(BATCH_NORM):
-        for name in own:
-            if possible(name, batch_norm):
-                run(name, batch_norm, folder / name / batch_norm, dataset)
-    for name in own:
-        try:
-            run(name, BATCH_NORM[0], folder / name / "half", dataset, linear.AfterHalf([signal.SIGTERM]))
-        except Stopped:
-            processes.run_on_leader(lambda name=name: (folder / name / "is half").touch())
-    for begun, name in ALL_PAIRS if pairs == "ALL" else SOME_PAIRS:
+    runs, pairs, small = WORK[amount]
+    for name, batch_norm in runs:
         if name in own:
-            source, target = folder / begun / "half", folder / begun / f"half, then {name}"
+            run(name, batch_norm, folder / name / batch_norm, dataset)
+    for batch_norm, begun in dict.fromkeys(pair[:2] for pair in pairs):
+        if begun in own:
+            place = half(folder, batch_norm, begun)
+            try:
+                run(begun, batch_norm, place, dataset, linear.AfterHalf([signal.SIGTERM]))
+            except Stopped:
+                processes.run_on_leader(lambda place=place: mark(place).touch())
+    for pair in pairs:
+        if pair[2] in own:
+            source, target = half(folder, *pair[:2]), resumed(folder, *pair)
             processes.run_on_leader(lambda source=source, target=target: copy(source, target))
-            run(name, BATCH_NORM[0], target, dataset)
+            run(pair[2], pair[0], target, dataset)
     processes.SYNC_SECONDS = 0.0  # these steps take no time: the processes tell each other of signals at each
-    for name in [name for name in LINEAR if name in own]:
-        for setting in linear.SETTINGS:
+    for name, setting in small:
+        if name in own:
             linear.run(setting, folder / name / setting, dataset, devices.make_layout(*LAYOUTS[name]))
     processes.shutdown(0)
+
+
+def mark(place):
+    """A file beside the run that says that it was stopped."""
+    return place.with_name(f"{place.name}, is there")
 
 
 def copy(source, target):
     """Copies what is half-way as soon as whoever runs it has stopped there."""
     deadline = time.monotonic() + 300
-    while not source.with_name("is half").exists():
+    while not mark(source).exists():
         assert time.monotonic() < deadline, source
         time.sleep(0.1)
     shutil.copytree(source, target)
 
 
-def run_all(folder, data_dir, pairs):
-    """Has the three processes run, and each pair (begun on, resumed on) of SOME or ALL, in the folder."""
+def run_all(folder, data_dir, amount):
+    """Has the three processes run SOME or ALL of the work in the folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     called = [
-        start_process(4, folder, data_dir, pairs),
-        *(start_process(2, folder, data_dir, pairs, address, i) for i in range(2)),
+        start_process(4, folder, data_dir, amount),
+        *(start_process(2, folder, data_dir, amount, address, i) for i in range(2)),
     ]
     try:
         for own, said in called:
@@ -163,7 +199,7 @@ def tables(folder):
     pairs = [f"| begun on, resumed on | {' | '.join(LAYOUTS)} |", "|---" * (len(LAYOUTS) + 1) + "|"]
     reference = folder / "1 device" / BATCH_NORM[0]
     for begun in LAYOUTS:
-        ends = [largest_difference(reference, folder / begun / f"half, then {name}") for name in LAYOUTS]
+        ends = [largest_difference(reference, resumed(folder, BATCH_NORM[0], begun, name)) for name in LAYOUTS]
         pairs.append(f"| {' | '.join([begun, *(f'{end:.1e}' for end in ends)])} |")
     return "\n".join(norms), "\n".join(pairs)
 

@@ -7,12 +7,15 @@ seconds it takes a few tenths. `tests.test_experiments.launch` starts a page fro
 import gc
 import multiprocessing
 import os
+import resource
 import runpy
 import subprocess
 import sys
 import tempfile
 import warnings
 from pathlib import Path
+
+import jax
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 300  # seconds
@@ -23,12 +26,17 @@ CONTEXT.set_forkserver_preload(
 
 
 class Started:
-    """A module that runs as `python -m MODULE ARGUMENTS` does, in a process; what it prints goes to two files."""
+    """A module that runs as `python -m MODULE ARGUMENTS` does, in a process; what it prints goes to two files.
 
-    def __init__(self, module, *arguments):
+    `environment` is what it is to find in os.environ; for JAX, which was imported before, that comes too late:
+    `settings` are those of jax.config. `limits` are the kernel's, RLIMIT_... of `resource`.
+    """
+
+    def __init__(self, module, *arguments, **changes):
         self.arguments = [module, *map(str, arguments)]
         self.folder = tempfile.TemporaryDirectory()
-        self.process = CONTEXT.Process(target=run, args=(*self.arguments[:1], self.arguments[1:], self.folder.name))
+        whole = self.arguments[0], self.arguments[1:], self.folder.name
+        self.process = CONTEXT.Process(target=run, args=whole, kwargs=changes)
         self.process.start()
 
     def poll(self):
@@ -49,13 +57,18 @@ class Started:
         return subprocess.CompletedProcess(self.arguments, status, *printed)
 
 
-def run_page(name, *flags):
+def run_page(name, *flags, **changes):
     """What came of a page."""
-    return Started(f"experiments.{name}", *flags).wait()
+    return Started(f"experiments.{name}", *flags, **changes).wait()
 
 
-def run(module, arguments, folder):
+def run(module, arguments, folder, environment=None, settings=None, limits=None):
     os.chdir(ROOT)
+    os.environ.update(environment or {})
+    for name, value in (settings or {}).items():
+        jax.config.update(name, value)
+    for kind, value in (limits or {}).items():
+        resource.setrlimit(kind, (value, value))
     gc.set_threshold(100_000, 50, 100)  # as in conftest
     for number, stream in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(Path(folder) / stream, os.O_WRONLY | os.O_CREAT), number)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cnn_jax import doctor
-from tests import killed
+from tests import started
 
 
 def found(data_dir):
@@ -90,22 +90,21 @@ def test_the_page_ends_well(digits_dir):
 def test_compiled_programs_that_were_cut_off_are_told_in_one_line_and_deleted(digits_dir, tmp_path, monkeypatch):
     """As by a kill or a full disk while they are written: JAX would warn of them in every run to come."""
     compiled = tmp_path / "compiled"
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(compiled)}
-
-    def train(name):
-        done = subprocess.run(
-            killed.command(digits_dir, tmp_path / name), capture_output=True, text=True, env=environment
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stderr, killed.read_outcome(tmp_path / name)
-
-    said, whole = train("whole")
-    assert said == ""
+    flags = ["--model=lenet5_full", "--steps=2", "--set=evaluations=1", "--run=run", "--noprogress"]
+    flags += [f"--data_dir={digits_dir}", "--batch_size=32"]
+    own = {"jax_compilation_cache_dir": str(compiled)}
+    done = started.run_page("train", *flags, f"--workdir={tmp_path / 'whole'}", settings=own)
+    assert (done.returncode, done.stderr) == (0, "")
     program = max(compiled.glob("*-cache"), key=lambda path: path.stat().st_size)
     program.write_bytes(program.read_bytes()[:-100])
-    said, again = train("cut")
+    command = [sys.executable, "-m", "experiments.train", *flags, f"--workdir={tmp_path / 'cut'}"]
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(compiled)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    said = done.stderr
     assert said.startswith("warning: Error reading") and said.endswith("; ./launch.sh doctor mends it\n")
-    assert said.count("\n") == 1 and again == whole
+    assert (done.returncode, said.count("\n")) == (0, 1)
+    whole, again = ((tmp_path / name / "run" / "metrics.jsonl").read_bytes() for name in ("whole", "cut"))
+    assert whole == again
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(compiled))
     finding, healthy = doctor.check_compilation_cache(), doctor.check_compilation_cache()
     assert finding.state == "SLOW" and "1 cut off: these are deleted" in finding.message and not program.exists()

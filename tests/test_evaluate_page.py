@@ -83,13 +83,13 @@ def test_a_run_under_another_protocol_and_with_statistics_recomputed(run, digits
     assert result["recomputed_batch_norm"]
 
 
-def test_other_peoples_weights_on_real_images(real_data, tmp_path):
+def test_other_peoples_weights_on_real_images(real_data, part_of_cifar10, tmp_path):
     flags = [
         f"--workdir={tmp_path}",
         "--model=resnet20",
         "--source=akamaster",
         "--dataset=cifar10",
-        f"--data_dir={real_data / 'tfds'}",
+        f"--data_dir={part_of_cifar10}",
     ]
     weights = real_data / "weights" / "cifar10_resnet20_akamaster.safetensors"
     _, result = evaluate(*flags, f"--weights={weights}", "--examples=200")

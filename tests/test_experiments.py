@@ -139,16 +139,15 @@ def test_a_failing_run_is_told_and_the_exit_status_is_1(digits_dir, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stopped_sweep_saves_its_runs_and_says_so(workers, digits_dir, tmp_path):
     flags = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--depths=8", "--seeds=0,1", "--kinds=plain", *TINY]
-    command = [sys.executable, "-m", "experiments.depth_sweep", *flags, "--set=steps=100000", f"--workers={workers}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = started.Started("experiments.depth_sweep", *flags, "--set=steps=100000", f"--workers={workers}")
     deadline = time.monotonic() + 200
     while len(list(tmp_path.glob("*/metrics.jsonl"))) < workers:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
-    process.terminate()
-    _, stderr = process.communicate(timeout=100)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "the same command continues" in stderr
+    process.send_signal(signal.SIGTERM)
+    done = process.wait()
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "the same command continues" in done.stderr
     saved = [path for path in tmp_path.glob("*/checkpoints/*") if path.name.isdigit()]
     assert len({path.parts[-3] for path in saved}) == workers
     assert not list(tmp_path.glob("*/failure.json")) and not list(tmp_path.glob("*/result.json"))

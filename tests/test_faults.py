@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -9,16 +10,16 @@ import time
 
 import pytest
 
+from cnn_jax.train.record import RecordError
 from tests import started
-from tests.killed import STEPS, arguments, command, reached, read_outcome, run
+from tests.killed import STEPS, arguments, reached, read_outcome, run
 
 
-def attempt(data_dir, workdir, *flags, limits=()):
-    """Runs it under limits of the kernel, as `ulimit` takes them; returns the exit status and what it said."""
-    under = ["bash", "-c", " && ".join([*(f"ulimit {limit}" for limit in limits), 'exec "$@"']), "bash"]
-    whole = [*under, *command(data_dir, workdir, *flags)]
-    kept = {"JAX_ENABLE_COMPILATION_CACHE": str(not limits)}  # or programs of other tests would be kept in part
-    done = subprocess.run(whole, capture_output=True, text=True, timeout=300, env=os.environ | kept)
+def attempt(data_dir, workdir, *flags, **limits):
+    """Runs it under limits of the kernel, as `resource` calls them; returns the exit status and what it said."""
+    limits = {getattr(resource, f"RLIMIT_{name}"): value for name, value in limits.items()}
+    only_read = {"jax_persistent_cache_min_compile_time_secs": 1e9}  # or programs of other tests would be kept in part
+    done = started.run_page("train", *arguments(data_dir, workdir, *flags), limits=limits, settings=only_read)
     return done.returncode, done.stderr
 
 
@@ -62,16 +63,15 @@ def test_a_full_disk(digits_dir, mounted, stopped, undisturbed):
 
 
 def test_a_file_that_may_not_grow(digits_dir, tmp_path, undisturbed):
-    status, stderr = attempt(digits_dir, tmp_path, limits=["-f 2"])
+    status, stderr = attempt(digits_dir, tmp_path, FSIZE=2048)
     assert_one_line(status, stderr, "cannot write", "File too large", "the same command continues")
     run(digits_dir, tmp_path)
     assert read_outcome(tmp_path) == undisturbed
 
 
-def test_a_save_that_fails_in_the_middle(digits_dir, tmp_path):
+def test_a_save_that_fails_in_the_middle(digits_dir, tmp_path, undisturbed):
     """As beyond a quota, of which the free space of a disk tells nothing: some of many files are written."""
-    flags = ["--width=32", "--checkpoint_seconds=0"]
-    status, stderr = attempt(digits_dir, tmp_path, *flags, limits=["-f 60"])
+    status, stderr = attempt(digits_dir, tmp_path, "--checkpoint_seconds=0", FSIZE=16384)
     assert_one_line(status, stderr, "cannot write", "checkpoints/1: File too large", "the same command continues")
 
 
@@ -116,20 +116,21 @@ def test_a_file_of_the_newest_checkpoint_deleted(digits_dir, stopped, undisturbe
         ("manifest.json", 20, "cannot read"),
     ],
 )
-def test_a_record_cut_or_deleted(digits_dir, stopped, file, keep, said):
+def test_a_record_cut_or_deleted(stopped, go_on, file, keep, said):
     """It is refused, and all the rest stays: with the file put back, the run goes on."""
     path = stopped / "run" / file
     path.unlink() if keep is None else path.write_bytes(path.read_bytes()[:keep])
     before = {
         other: other.read_bytes() for other in stopped.rglob("*") if other.is_file() and other.name != "manifest.json"
     }
-    done = started.run_page("train", *arguments(digits_dir, stopped))
-    assert_one_line(done.returncode, done.stderr, str(path), said)
+    with pytest.raises(RecordError) as refused:
+        go_on(stopped)
+    assert str(path) in str(refused.value) and said in str(refused.value) and "\n" not in str(refused.value)
     assert before == {other: other.read_bytes() for other in before}
 
 
 def test_too_little_memory_is_one_line_that_says_what_to_lower(digits_dir, tmp_path):
-    status, stderr = attempt(digits_dir, tmp_path, "--width=65536", limits=["-v 12582912"])
+    status, stderr = attempt(digits_dir, tmp_path, "--width=65536", AS=12 * 2**30)
     assert_one_line(status, stderr, "out of memory", "lower --set=batch_size or --width", "--accumulate=N")
     assert not (tmp_path / "run" / "result.json").exists()
 

@@ -1,25 +1,13 @@
 """Processes as SLURM and Open MPI start them, told by variables: they find each other, and their devices."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tests.killed import FLAGS
-from tests.started import read_refusal
-
-SAID = """if True:
-    from jax._src.xla_bridge import CUDA_VISIBLE_DEVICES
-    from cnn_jax.train import processes
-    processes.initialize()
-    told = processes.run_on_leader(lambda: "the leader's")
-    print(processes.index(), processes.count(), CUDA_VISIBLE_DEVICES.value, told)
-    processes.shutdown(0)
-"""
+from tests.started import Started, read_refusal
 
 
 def slurm(index, on_each_host):
@@ -40,16 +28,16 @@ def open_mpi(index, on_each_host):
     }
 
 
-def both(command, variables):
-    """Starts the command as two processes with these variables; returns what each of them printed."""
+def both(module, flags, variables):
+    """Starts the module as two processes with these variables; returns the lines that each of them printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = {"JAX_COORDINATOR_PORT": str(free.getsockname()[1]), "JAX_NUM_CPU_DEVICES": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen(command, env=os.environ | port | variables(index), **pipes) for index in range(2)]
-    ends = [process.communicate(timeout=200) for process in started]
-    assert [process.returncode for process in started] == [0, 0], "\n".join(said for _, said in ends)
-    return [[line for line in out.splitlines() if not line.startswith("[Gloo]")] for out, _ in ends]
+        port = {"JAX_COORDINATOR_PORT": str(free.getsockname()[1])}
+    one_device = {"jax_num_cpu_devices": 1}
+    started = [Started(module, *flags, environment=port | variables(i), settings=one_device) for i in range(2)]
+    ends = [process.wait() for process in started]
+    assert [end.returncode for end in ends] == [0, 0], "\n".join(end.stderr for end in ends)
+    return [[line for line in end.stdout.splitlines() if not line.startswith("[Gloo]")] for end in ends]
 
 
 @pytest.mark.parametrize(
@@ -57,14 +45,13 @@ def both(command, variables):
     [(slurm, "1(x2)", ["all", "all"]), (slurm, "2", ["0", "1"]), (open_mpi, "1", ["all", "all"])],
 )
 def test_a_process_alone_on_its_host_has_all_gpus_and_else_the_one_of_its_number(scheduler, on_each_host, gpus):
-    said = both([sys.executable, "-c", SAID], lambda index: scheduler(index, on_each_host))
+    said = both("tests.visible_gpus", [], lambda index: scheduler(index, on_each_host))
     assert said == [[f"{index} 2 {gpus[index]} the leader's"] for index in range(2)]
 
 
 def test_a_run_that_slurm_started_is_the_same_run(digits_dir, tmp_path, undisturbed):
     flags = [*FLAGS, "--distributed", f"--data_dir={digits_dir}", f"--workdir={tmp_path}"]
-    command = [sys.executable, "-m", "experiments.train", *flags]
-    first, second = both(command, lambda index: slurm(index, "1(x2)"))
+    first, second = both("experiments.train", flags, lambda index: slurm(index, "1(x2)"))
     assert "test error" in "".join(first) and second == []
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert (manifest["processes"], len(manifest["devices"])) == (2, 2)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.train.checkpoint import MAX_TO_KEEP
+from cnn_jax.train.record import InUseError
 from tests import started
-from tests.killed import STEPS, arguments, command, interrupt, reached, read_outcome, run, saving, sweep_command
+from tests.killed import STEPS, arguments, interrupt, reached, read_outcome, run, saving, sweep_command
 
 
 def test_the_undisturbed_run_recorded_what_it_should(undisturbed):
@@ -49,11 +50,10 @@ def test_killed_again_and_again_it_goes_on(digits_dir, tmp_path, undisturbed):
     assert not list((tmp_path / "run" / "checkpoints").glob("*tmp*"))
 
 
-def test_a_finished_run_is_not_run_again(digits_dir, tmp_path, undisturbed):
-    run(digits_dir, tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in Path(tmp_path).rglob("*") if path.is_file()}
-    run(digits_dir, tmp_path)
-    assert before == {path: path.stat().st_mtime_ns for path in Path(tmp_path).rglob("*") if path.is_file()}
+def test_a_finished_run_is_not_run_again(digits_dir, undisturbed_dir):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed_dir.rglob("*") if path.is_file()}
+    run(digits_dir, undisturbed_dir)
+    assert before == {path: path.stat().st_mtime_ns for path in undisturbed_dir.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("damage", ["truncated", pytest.param("emptied", marks=pytest.mark.slow), "flipped"])
@@ -93,22 +93,16 @@ def test_another_config_is_refused_and_nothing_is_lost(digits_dir, stopped):
     assert files.keys() - unchanged <= {config, stopped / "run" / "manifest.json"}
 
 
-def test_a_run_in_use_is_refused(digits_dir, tmp_path):
-    process = subprocess.Popen(
-        command(digits_dir, tmp_path, "--checkpoint_seconds=0", "--set=steps=100000"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def test_a_run_in_use_is_refused(digits_dir, tmp_path, go_on):
+    process = started.Started("experiments.train", *arguments(digits_dir, tmp_path, "--set=steps=100000"))
     try:
-        while not reached(1)(tmp_path / "run" / "checkpoints"):
+        while not (tmp_path / "run" / "losses.float32").exists():
             assert process.poll() is None
             time.sleep(0.05)
-        second = command(digits_dir, tmp_path, "--set=steps=100000")
-        done = subprocess.run(second, capture_output=True, text=True, timeout=100)
-        assert done.returncode == 1
-        assert "another process is running" in done.stderr
+        with pytest.raises(InUseError, match="another process is running"):
+            go_on(tmp_path)
     finally:
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait()
 
 

@@ -81,7 +81,10 @@ def test_one_block_a_stage_is_not_scanned():
 
 @pytest.mark.parametrize(
     ("name", "option", "train"),
-    [("plain20", "A", True), ("resnet20", "A", False), ("resnet20", "A", True), ("resnet20", "B", True)],
+    [
+        *(("plain20", "A", True), ("resnet20", "A", False), ("resnet20", "B", True)),
+        pytest.param("resnet20", "A", True, marks=pytest.mark.slow),
+    ],
 )
 def test_outputs_statistics_and_gradients_agree(name, option, train):
     one, scanned, variables = pair(name, shortcut_option=option, bn_group=2)

@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow  # test_resume and test_faults kill runs at chosen moments, test_stream_resume stops streamed ones
 def test_a_few_kills_change_no_bit(tmp_path):
     command = [
         sys.executable,

@@ -110,7 +110,7 @@ ADAPTED = ["model.bn_group=8", "penalty.l1=1e-3", "penalty.l2=1e-3", "optim.opti
 ADAPTED += ["optim.frozen=stage1", "optim.rates=fc:2"]
 
 
-@pytest.mark.parametrize("assignments", [[], ADAPTED, REGULARIZED])
+@pytest.mark.parametrize("assignments", [pytest.param([], marks=pytest.mark.slow), ADAPTED, REGULARIZED])
 def test_jit_and_pmap_give_the_same_numbers(digits, assignments):
     config = digits_config(*assignments)
     batches = [training_indices(1437, 32, 0, step) for step in range(3)]
