@@ -3,6 +3,7 @@
 The step is one of training, or of evaluation where the workload is inference.
 """
 
+import contextlib
 import platform
 import tempfile
 from typing import Any, NamedTuple
@@ -75,28 +76,28 @@ def check(workload: Workload, peer: str | None) -> None:
 
 def measure(workload: Workload, peer: str | None, steps: int, profile: str | None = None) -> Measurement:
     """Times `steps` steps of each side; raises BenchmarkError where a side cannot run, or is another network."""
-    with tempfile.TemporaryDirectory() as empty:
+    with tempfile.TemporaryDirectory() as empty, contextlib.ExitStack() as stack:
         caches = {"XDG_CACHE_HOME": empty, "JAX_COMPILATION_CACHE_DIR": f"{empty}/compiled"}
         with SideProcess(OURS, workload, caches) as cold:
             cold_facts = cold.facts
-        with SideProcess(OURS, workload, caches) as ours:
-            other = SideProcess(PEERS[peer], workload) if peer else None
-            try:
-                if peer and other:
-                    require_same(workload.model, peer, ours.facts, other.facts)
-                seconds, peer_seconds = time_alternately(ours, other, max(1, steps // STEPS_PER_TURN), STEPS_PER_TURN)
-                timed = ours.ask("steps", count=STEPS_PER_TURN)
-                peak_flops = ours.ask("peak_flops")["peak_flops"]
-                memory = ours.ask("memory")
-                if profile:
-                    ours.ask("profile", folder=profile)
-                compared = compare_with_peer(peer, other, workload, seconds, peer_seconds) if peer and other else None
-            finally:
-                if other is not None:
-                    other.__exit__()
-    step = float(np.median(seconds))
+        ours = stack.enter_context(SideProcess(OURS, workload, caches))
+        other = stack.enter_context(SideProcess(PEERS[peer], workload)) if peer else None
+        if peer and other:
+            require_same(workload.model, peer, ours.facts, other.facts)
+        measured = time_sides(workload, ours, other, cold_facts, steps)
+        if profile:
+            ours.ask("profile", folder=profile)
+    return measured
+
+
+def time_sides(
+    workload: Workload, ours: SideProcess, other: SideProcess | None, cold_facts: dict[str, Any], steps: int
+) -> Measurement:
+    """Of sides that are ready; `cold_facts` are ours of a start with empty caches."""
+    seconds, peer_seconds = time_alternately(ours, other, max(1, steps // STEPS_PER_TURN), STEPS_PER_TURN)
+    timed, peak_flops = ours.ask("steps", count=STEPS_PER_TURN), ours.ask("peak_flops")["peak_flops"]
+    step, passes = float(np.median(seconds)), 1 if workload.inference else 3
     low, high = np.quantile(workload.batch_size / np.array(seconds), [0.25, 0.75])
-    passes = 1 if workload.inference else 3
     flops = passes * 2 * ours.facts["macs"] * workload.batch_size / step
     facts = {key: ours.facts[key] for key in ("platform", "own_kernels", "versions")}
     return Measurement(
@@ -110,21 +111,19 @@ def measure(workload: Workload, peer: str | None, steps: int, profile: str | Non
         compile_seconds=cold_facts["compile_seconds"],
         first_step_cold=cold_facts["first_step_seconds"],
         first_step_warm=ours.facts["first_step_seconds"],
-        **memory,
+        **ours.ask("memory"),
         peak_share=flops / peak_flops,
         facts=facts | {"peak_flops": peak_flops, "inference": workload.inference},
-        peer=compared,
+        peer=compare_with_peer(other, workload, seconds, peer_seconds) if other else None,
     )
 
 
-def compare_with_peer(
-    peer: str, other: SideProcess, workload: Workload, ours: list[float], theirs: list[float]
-) -> dict[str, Any]:
+def compare_with_peer(other: SideProcess, workload: Workload, ours: list[float], theirs: list[float]) -> dict[str, Any]:
     """The peer's own figures, and the ratio of the images a second, ours to the peer's, of turns side by side."""
     ratios = np.array(theirs) / np.array(ours)
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     return {
-        "name": peer,
+        "name": next(name for name, module in PEERS.items() if module == other.module),
         "versions": other.facts["versions"],
         "images_per_second": workload.batch_size / float(np.median(theirs)),
         "first_step_seconds": other.facts["first_step_seconds"],
