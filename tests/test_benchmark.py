@@ -3,14 +3,26 @@ import json
 import re
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cnn_jax import models
 from cnn_jax.benchmark import convolutions, growth
-from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, format_table, measure
-from cnn_jax.benchmark.turns import BenchmarkError, SideProcess, Workload, require_peer, time_alternately
+from cnn_jax.benchmark import ours as our_side
+from cnn_jax.benchmark.measure import OURS, PEERS, Measurement, check, format_table, measure
+from cnn_jax.benchmark.turns import (
+    BenchmarkError,
+    SideProcess,
+    Workload,
+    peak_resident_bytes,
+    require_peer,
+    time_alternately,
+)
+from cnn_jax.benchmark.twins import TORCHVISION, cifar_depth, require_same
+from cnn_jax.models import published
 from cnn_jax.models.macs import count_macs
 from tests import started
 from tests.started import read_refusal
@@ -48,13 +60,81 @@ def test_our_side_takes_the_step_of_the_sweep():
             ours.ask("sing")
 
 
+def test_our_side_evaluates():
+    facts, commands = our_side.set_up(replace(TINY, inference=True, started=time.time()))
+    assert facts["parameters"] == 5_006
+    assert 0 < commands["steps"](count=2)["seconds"]
+    memory = commands["memory"]()
+    assert 0 < memory["import_bytes"] <= memory["peak_bytes"]
+
+
+def test_memory_is_this_process_s_own():
+    held = peak_resident_bytes()
+    assert 50e6 < held
+    pages = np.ones(200_000_000, np.uint8)
+    assert peak_resident_bytes() >= max(held, pages.nbytes)
+
+
+def test_random_images_are_whole_batches():
+    """As many as CIFAR's 2,048 in pixels, and two batches at least."""
+    counts = {
+        (size, batch): len(replace(TINY, image_size=size, batch_size=batch).examples()[1])
+        for size, batch in ((32, 128), (224, 16), (64, 100), (8, 1500))
+    }
+    assert counts == {(32, 128): 2048, (224, 16): 32, (64, 100): 500, (8, 1500): 3000}
+
+
+def test_what_torchvision_prints_the_size_of_has_a_twin():
+    printed = {row.model for row in published.ROWS if row.source == published.TORCHVISION}
+    assert TORCHVISION.keys() == printed
+
+
+def test_a_network_without_a_twin_is_told_before_anything_runs():
+    check(replace(TINY, model="googlenet"), None)
+    with pytest.raises(BenchmarkError, match="the PyTorch peer has no googlenet: it has alexnet_owt, vgg11, .*20"):
+        check(replace(TINY, model="googlenet"), "torch")
+    assert [cifar_depth(name) for name in ("plain20", "resnet110", "resnet50", "resnet21")] == [20, 110, None, None]
+
+
+def test_different_networks_are_not_compared():
+    ours = {"parameters": 11_173_962, "macs": 1000, "versions": {}}
+    require_same("resnet18", "torch", ours, {"parameters": 11_173_962, "macs": 1000})
+    with pytest.raises(BenchmarkError, match="resnet18 is not the same .* 1,000 multiply-adds here, .* 999 multiply"):
+        require_same("resnet18", "torch", ours, {"parameters": 11_173_962, "macs": 999})
+
+
 @needs_torch
-def test_the_peer_is_the_same_network():
-    measured = measure(TINY, "torch", steps=4)
-    assert measured.peer is not None and measured.peer["ratio"] > 0
-    other = Workload("googlenet", *list(vars(TINY).values())[1:6])
-    with pytest.raises(BenchmarkError, match="the PyTorch peer has no googlenet"):
-        SideProcess(PEERS["torch"], other)
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_twins_are_of_the_published_size(name):
+    """At 1,000 classes and 224 pixels, where ours are what torchvision prints, see test_ledger."""
+    import torch
+
+    from cnn_jax.benchmark.torch_networks import build, count_macs
+
+    with torch.device("meta"):
+        parameters = sum(parameter.numel() for parameter in build(name, classes=1000).parameters())
+    rows = [row for row in published.ROWS if row.model == name and row.source.endswith("(r)")]
+    assert str(parameters) in {row.value for row in rows if row.quantity == "parameters"}
+    v1 = {"resnet50": 3_857_973_248, "resnet101": 7_570_194_432, "resnet152": 11_282_415_616}  # He et al., not v1.5
+    printed = next(row.value for row in rows if row.quantity == "macs" and row.unit == "10^9")
+    macs = count_macs(name, None, 224, 1000)
+    assert macs == v1[name] if name in v1 else float(printed) == pytest.approx(macs / 1e9, abs=5e-4)
+
+
+@needs_torch
+@pytest.mark.parametrize("peer", ["torch", "torch_compiled"])
+@pytest.mark.parametrize("inference", [False, True])
+def test_the_peer_is_the_same_network(peer, inference):
+    measured = measure(replace(TINY, inference=inference), peer, steps=4)
+    assert measured.peer is not None and measured.peer["ratio"] > 0 and measured.peer["name"] == peer
+    assert 0 < measured.peer["import_bytes"] < measured.peer["peak_bytes"]
+
+
+@needs_torch
+def test_a_peer_that_cannot_compile_says_what_to_do(tmp_path):
+    environment = {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    with pytest.raises(BenchmarkError, match="torch.compile fails here: .*compiler.*; --peer=torch does without"):
+        SideProcess(PEERS["torch_compiled"], TINY, environment)
 
 
 @needs_torch
@@ -94,6 +174,7 @@ def measurement(depth, kind="resnet"):
         first_step_cold=9.0,
         first_step_warm=4.0,
         peak_bytes=depth * 10_000_000,
+        import_bytes=100_000_000,
         peak_share=0.5,
         facts={},
         peer=None,
@@ -132,7 +213,7 @@ def test_a_crooked_cost_says_so():
 
 def test_table_has_a_line_a_model():
     lines = format_table([measurement(20), measurement(110)]).splitlines()
-    assert re.search(r"resnet110 .* 9\.0 / 4\.0 .* 1100 .* 50%", lines[2])
+    assert re.search(r"resnet110 .* 9\.0 / 4\.0 .* 1100 \(\+1000\) .* 50%", lines[2])
 
 
 def test_the_page_writes_its_table(tmp_path):

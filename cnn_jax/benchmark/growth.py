@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -95,16 +95,21 @@ def format_csv(measurements: Sequence[Measurement]) -> str:
     """A line a model: the numbers of `Measurement`, the peer's where there is one."""
     stream = io.StringIO()
     heads = ["model", "depth", "parameters", "macs", "images_per_second", "step_seconds", "compile_seconds"]
-    heads += ["first_step_cold_seconds", "first_step_warm_seconds", "peak_bytes", "peak_share", "ratio_to_peer"]
+    heads += ["first_step_cold_seconds", "first_step_warm_seconds", "peak_bytes", "import_bytes", "peak_share"]
+    heads += ["ratio_to_peer", "peer_images_per_second", "peer_peak_bytes", "peer_import_bytes"]
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(heads)
     for m in measurements:
         numbers = [m.images_per_second, m.step_seconds, m.compile_seconds, m.first_step_cold, m.first_step_warm]
-        shares = [m.peak_share, m.peer["ratio"] if m.peer else ""]
-        cells = [*(f"{number:.4g}" for number in numbers), m.peak_bytes]
-        cells += [f"{share:.3f}" if share != "" else "" for share in shares]
+        cells = [*(f"{number:.4g}" for number in numbers), m.peak_bytes, m.import_bytes, f"{m.peak_share:.3f}"]
+        cells += format_peer(m.peer) if m.peer else [""] * 4
         writer.writerow([m.model, depth(m), m.parameters, m.macs, *cells])
     return stream.getvalue()
+
+
+def format_peer(peer: dict[str, Any]) -> list[Any]:
+    """The last cells of a line."""
+    return [f"{peer['ratio']:.3f}", f"{peer['images_per_second']:.4g}", peer["peak_bytes"], peer["import_bytes"]]
 
 
 def write(measurements: Sequence[Measurement], folder: Path, title: str) -> list[str]:

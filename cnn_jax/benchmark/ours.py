@@ -1,51 +1,61 @@
-"""Our side: the training step that `loop.fit` takes, on random images."""
+"""Our side: the training step that `loop.fit` takes, or the evaluation step, on random images."""
 
-import resource
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax import config, models, presets, tasks
-from cnn_jax.benchmark.turns import Workload, serve
+from cnn_jax.benchmark.turns import Workload, peak_resident_bytes, serve
 from cnn_jax.config import Config
 from cnn_jax.data import Dataset, Field, class_numbers
 from cnn_jax.layers import native
 from cnn_jax.models.macs import count_macs
 from cnn_jax.train import devices, feed, loop
 from cnn_jax.train.devices import Layout
+from cnn_jax.train.feed import Batch
+from cnn_jax.train.step import zero_sums
+
+
+class Steps(NamedTuple):
+    """What is timed.
+
+    Attributes:
+      batches: of the data set, on the host.
+      take: `(batch) -> ` what is ready when the step is taken.
+      parameters: of the network.
+    """
+
+    batches: Iterator[Batch]
+    take: Callable[[dict[str, Any]], Any]
+    parameters: int
 
 
 def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
     """Compiles the step and takes the first one."""
+    import_bytes = peak_resident_bytes()
     settings, layout = make_config(workload), devices.make_layout(workload.parallel, workload.devices)
     devices.check_batch(settings, layout)
     image, label = workload.examples()
     fields = {"image": Field("image"), "label": Field("label", class_numbers(10))}
     dataset = Dataset("random", {"train": {"image": image, "label": label}}, fields, "random")
-    task = tasks.make(settings, dataset, layout.axis_name)
-    program = loop.make_program(task, settings.optim, settings.penalty, settings.steps, layout)
-    state = loop.initial_state(program, task, settings, dataset)
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    resident = feed.put_on_devices(dataset, layout)["train"]
-    state, key = devices.replicate(layout, state), loop.run_key(settings, layout)
-    batches = feed.training_batches(dataset, settings, layout, 0)
+    work = (inference_steps if workload.inference else training_steps)(settings, dataset, layout)
 
     def steps(count: int) -> dict[str, float]:
         """Seconds of `count` steps after one to get going, and of them the host's, giving out the batches."""
-        nonlocal state
         marks, host = [], 0.0
         for step in range(count + 1):
             begun = time.perf_counter()
-            batch = devices.shard(layout, next(batches))
+            batch = devices.shard(layout, next(work.batches))
             host += (time.perf_counter() - begun) * (step > 0)
-            state, _ = program.train_step(state, resident, batch, key)
+            result = work.take(batch)
             if step in (0, count):
-                jax.block_until_ready(state)
+                jax.block_until_ready(result)
                 marks.append(time.perf_counter())
         return {"seconds": marks[-1] - marks[0], "input_seconds": host}
 
@@ -60,7 +70,7 @@ def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..
     facts = {
         "first_step_seconds": time.time() - workload.started,
         "compile_seconds": time.perf_counter() - begun,
-        "parameters": parameters,
+        "parameters": work.parameters,
         "macs": count_macs(network, (workload.image_size, workload.image_size, 3)),
         "platform": layout.devices[0].device_kind,
         "own_kernels": layout.devices[0].platform == "cpu" and native.is_available(),
@@ -69,9 +79,48 @@ def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..
     return facts, {
         "steps": steps,
         "profile": profile,
-        "memory": lambda: {"peak_bytes": peak_bytes(layout)},
+        "memory": lambda: memory(layout, import_bytes),
         "peak_flops": lambda: {"peak_flops": peak_flops(layout, workload.dtype)},
     }
+
+
+def training_steps(settings: Config, dataset: Dataset, layout: Layout) -> Steps:
+    """The steps of `loop.fit`."""
+    task = tasks.make(settings, dataset, layout.axis_name)
+    program = loop.make_program(task, settings.optim, settings.penalty, settings.steps, layout)
+    state = loop.initial_state(program, task, settings, dataset)
+    parameters = count_parameters(state.params)
+    resident = feed.put_on_devices(dataset, layout)["train"]
+    state, key = devices.replicate(layout, state), loop.run_key(settings, layout)
+
+    def take(batch: dict[str, Any]) -> Any:
+        nonlocal state
+        state, _ = program.train_step(state, resident, batch, key)
+        return state
+
+    return Steps(feed.training_batches(dataset, settings, layout, 0), take, parameters)
+
+
+def inference_steps(settings: Config, dataset: Dataset, layout: Layout) -> Steps:
+    """The steps of `train.evaluate`, which waits for each; no state of an optimizer is held."""
+    task = tasks.make(settings, dataset, layout.axis_name)
+    program = loop.make_program(task, settings.optim, settings.penalty, settings.steps, layout)
+    variables = task.init(jax.random.key(settings.seed), feed.batch_shapes(dataset, settings))
+    parameters = count_parameters(variables["params"])
+    resident = feed.put_on_devices(dataset, layout)["train"]
+    variables, sums = devices.replicate(layout, variables), devices.replicate(layout, zero_sums(task.means))
+
+    def take(batch: dict[str, Any]) -> Any:
+        nonlocal sums
+        sums, _ = program.evaluate_step(sums, variables, resident, batch)
+        return jax.block_until_ready(sums)
+
+    batches = feed.index_batches(dataset.count("train"), settings.batch_size, layout)
+    return Steps(itertools.cycle(batches), take, parameters)
+
+
+def count_parameters(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def make_config(workload: Workload) -> Config:
@@ -82,10 +131,12 @@ def make_config(workload: Workload) -> Config:
     return config.override(config.check(changed), workload.settings)
 
 
-def peak_bytes(layout: Layout) -> int:
-    """The most memory held so far: the device's where it tells, else the process's."""
+def memory(layout: Layout, import_bytes: int) -> dict[str, int]:
+    """The most held so far, `peak_bytes`: the device's where it tells, else the process's, `import_bytes` of it."""
     statistics = layout.devices[0].memory_stats() or {}
-    return statistics.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if peak := statistics.get("peak_bytes_in_use"):
+        return {"peak_bytes": peak, "import_bytes": 0}
+    return {"peak_bytes": peak_resident_bytes(), "import_bytes": import_bytes}
 
 
 def peak_flops(layout: Layout, dtype: str, size: int = 2048) -> float:

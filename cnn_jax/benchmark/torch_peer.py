@@ -1,61 +1,28 @@
-"""PyTorch's side: the same network and step, as a PyTorch user would write them for speed (channels last)."""
+"""PyTorch's side: the same network and step, as a PyTorch user would write them for speed.
 
-import re
-import resource
+Channels last, the optimizer fused, bfloat16 by autocast, cuDNN choosing its kernels by trial on a GPU.
+"""
+
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cnn_jax.benchmark.turns import BenchmarkError, Workload, serve
+from cnn_jax import presets
+from cnn_jax.benchmark.torch_networks import build, count_macs
+from cnn_jax.benchmark.turns import Workload, peak_resident_bytes, serve
 
 
-class ConvBN(nn.Sequential):
-    def __init__(self, old: int, new: int, stride: int):
-        super().__init__(nn.Conv2d(old, new, 3, stride, padding=1, bias=False), nn.BatchNorm2d(new))
+class Examples(NamedTuple):
+    """On the device: uint8 (N, H, W, 3), their mean (H, W, 3) in [0, 1], labels int64 (N,)."""
 
-
-class Block(nn.Module):
-    def __init__(self, old: int, new: int, stride: int, residual: bool):
-        super().__init__()
-        self.conv1, self.conv2 = ConvBN(old, new, stride), ConvBN(new, new, 1)
-        self.stride, self.added, self.residual = stride, new - old, residual
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.conv2(F.relu(self.conv1(x)))
-        if self.residual:
-            if self.added:
-                x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
-            y = y + x
-        return F.relu(y)
-
-
-class ResNet(nn.Module):
-    """The CIFAR family of He et al. 2016, 4.2, option A."""
-
-    def __init__(self, depth: int, residual: bool, width: int, classes: int = 10):
-        super().__init__()
-        self.conv1, blocks, old = ConvBN(3, width, 1), [], width
-        for stage in range(3):
-            for block in range((depth - 2) // 6):
-                new = width * 2**stage
-                blocks.append(Block(old, new, 2 if stage and not block else 1, residual))
-                old = new
-        self.blocks, self.fc = nn.Sequential(*blocks), nn.Linear(old, classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.blocks(F.relu(self.conv1(x))).mean((2, 3)))
-
-
-def build(name: str, width: int) -> ResNet:
-    """`plain20`, `resnet20`, ...; raises BenchmarkError on a network this peer does not have."""
-    match = re.fullmatch(r"(plain|resnet)(\d+)", name)
-    if match is None or int(match[2]) % 6 != 2 or name in ("resnet50", "resnet152"):
-        raise BenchmarkError(f"the PyTorch peer has no {name}: it has CIFAR's networks alone, such as resnet20")
-    return ResNet(int(match[2]), match[1] == "resnet", width)
+    image: torch.Tensor
+    mean: torch.Tensor
+    label: torch.Tensor
 
 
 def augment(image: torch.Tensor, mean: torch.Tensor, pad: int = 4) -> torch.Tensor:
@@ -69,48 +36,97 @@ def augment(image: torch.Tensor, mean: torch.Tensor, pad: int = 4) -> torch.Tens
     return x[examples, (line + top)[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def set_up(workload: Workload) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
-    """Builds the network and takes the first step."""
+def add_up(loss: torch.Tensor, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Of a batch, (3,): the sum of its losses, of its top-1 errors, its examples."""
+    count = torch.full_like(loss, len(target))
+    return torch.stack([loss * count, (logits.argmax(1) != target).sum(), count])
+
+
+def training_step(network: nn.Module, examples: Examples, workload: Workload) -> Callable[[], torch.Tensor]:
+    """A step as `tasks.classification` and its recipe have it; each call takes one, and returns `add_up`'s sums."""
+    recipe = presets.get("auto", "cifar10", workload.model)
+    rates = recipe.optim.learning_rate, recipe.optim.momentum
+    optimizer = torch.optim.SGD(network.parameters(), *rates, weight_decay=recipe.optim.weight_decay, fused=True)
+    network.train()
+
+    def step() -> torch.Tensor:
+        indices = torch.randint(len(examples.label), (workload.batch_size,), device=examples.label.device)
+        x, target = augment(examples.image[indices], examples.mean), examples.label[indices]
+        optimizer.zero_grad()
+        with autocast(x, workload):
+            outputs = network(x)
+        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)  # GoogLeNet's in training
+        loss = F.cross_entropy(logits.float(), target)
+        weight = recipe.classification.auxiliary_weight
+        total = loss + weight * sum(F.cross_entropy(other.float(), target) for other in auxiliary)
+        total.backward()
+        optimizer.step()
+        return add_up(loss.detach(), logits.detach(), target)
+
+    return step
+
+
+def inference_step(network: nn.Module, examples: Examples, workload: Workload) -> Callable[[], torch.Tensor]:
+    """Evaluation of the next batch, in order: no augmentation, running statistics, no dropout."""
+    network.eval()
+    starts = range(0, len(examples.label), workload.batch_size)
+    step_count = 0
+
+    @torch.inference_mode()
+    def step() -> torch.Tensor:
+        nonlocal step_count
+        start = starts[step_count % len(starts)]
+        step_count += 1
+        batch = slice(start, start + workload.batch_size)
+        x = (examples.image[batch].float() / 255 - examples.mean).permute(0, 3, 1, 2)
+        with autocast(x, workload):
+            logits = network(x).float()
+        return add_up(F.cross_entropy(logits, examples.label[batch]), logits, examples.label[batch])
+
+    return step
+
+
+def autocast(x: torch.Tensor, workload: Workload) -> torch.autocast:
+    return torch.autocast(x.device.type, torch.bfloat16, enabled=workload.dtype == "bfloat16")
+
+
+def time_steps(step: Callable[[], torch.Tensor], sums: torch.Tensor, count: int) -> dict[str, float]:
+    """Seconds of `count` steps after one to get going."""
+    marks = []
+    for index in range(count + 1):
+        sums.add_(step())
+        if index in (0, count):
+            sums.tolist()  # waits for the device
+            marks.append(time.perf_counter())
+    return {"seconds": marks[-1] - marks[0]}
+
+
+def set_up(workload: Workload, compiled: bool = False) -> tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]:
+    """Builds the network and takes the first step; `compiled` is by torch.compile."""
+    import_bytes = peak_resident_bytes()
     torch.manual_seed(0)
     torch.set_num_threads(workload.threads)
+    torch.backends.cudnn.benchmark = True
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = build(workload.model, workload.width or 16).to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    image, label = (torch.from_numpy(array).to(device) for array in workload.examples())
-    label, mean = label.long(), image.float().mean(0) / 255
-    sums = torch.zeros(3, device=device)
-
-    def step() -> None:
-        indices = torch.randint(len(label), (workload.batch_size,), device=device)
-        x, target = augment(image[indices], mean), label[indices]
-        optimizer.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16, enabled=workload.dtype == "bfloat16"):
-            logits = network(x)
-        loss = F.cross_entropy(logits.float(), target)
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            errors = (logits.argmax(1) != target).sum()
-            sums.add_(torch.stack([loss * len(target), errors, torch.ones_like(loss) * len(target)]))
-
-    def steps(count: int) -> dict[str, float]:
-        """Seconds of `count` steps after one to get going."""
-        marks = []
-        for index in range(count + 1):
-            step()
-            if index in (0, count):
-                sums.tolist()  # waits for the device
-                marks.append(time.perf_counter())
-        return {"seconds": marks[-1] - marks[0]}
+    network = build(workload.model, workload.width).to(device, memory_format=torch.channels_last)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    image, label = workload.examples()
+    mean = image.mean(0, dtype="float32") / 255
+    examples = Examples(*(torch.from_numpy(array).to(device) for array in (image, mean, label.astype("int64"))))
+    make_step = inference_step if workload.inference else training_step
+    step = make_step(torch.compile(network) if compiled else network, examples, workload)
+    steps = partial(time_steps, step, torch.zeros(3, device=device))
 
     def memory() -> dict[str, int]:
-        used = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-        return {"peak_bytes": used or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        if device.type == "cuda":
+            return {"peak_bytes": torch.cuda.max_memory_allocated(), "import_bytes": 0}
+        return {"peak_bytes": peak_resident_bytes(), "import_bytes": import_bytes}
 
-    steps(0)
+    steps(count=0)
     facts = {
         "first_step_seconds": time.time() - workload.started,
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": parameters,
+        "macs": count_macs(workload.model, workload.width, workload.image_size),
         "versions": {"torch": torch.__version__},
     }
     return facts, {"steps": steps, "memory": memory}

@@ -7,17 +7,20 @@ each command. Lines of JSON both ways. Nothing of JAX or PyTorch is imported her
 import dataclasses
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 PAUSE_SECONDS = 0.3  # seconds between turns: the threads of the side that stopped still spin for a moment
+PIXELS = 2**21  # of the random images: 2,048 of CIFAR's, so that larger ones do not weigh in the memory of a step
 
 
 class BenchmarkError(RuntimeError):
@@ -26,16 +29,17 @@ class BenchmarkError(RuntimeError):
 
 @dataclass(frozen=True)
 class Workload:
-    """What both sides do.
+    """What both sides do: training steps, or evaluation.
 
     Attributes:
-      model: `plain20`, `resnet20`, ...
+      model: `plain20`, `resnet20`, ...; beside a peer one that has a twin, see `twins`.
       batch_size, image_size: examples a step, pixels a side.
       width: channels of the first stage; None is the network's own.
       dtype: compute type, float32 or bfloat16.
       threads: CPU threads of each side.
       parallel, devices: how our step is spread over devices; a peer uses one.
       settings: our config's other fields, as for --set.
+      inference: evaluation in place of training: running statistics, no dropout, loss and top-1 error summed.
       started: when the side's process was started, `time.time()`.
     """
 
@@ -48,12 +52,13 @@ class Workload:
     parallel: str = "auto"
     devices: int | None = None
     settings: tuple[str, ...] = ()
+    inference: bool = False
     started: float = 0.0
 
     def examples(self) -> tuple[np.ndarray, np.ndarray]:
-        """Random images, uint8 (N, H, W, 3), and labels of ten classes, int32 (N,)."""
+        """Random images, uint8 (N, H, W, 3), and labels of ten classes, int32 (N,), two whole batches or more."""
         generator = np.random.default_rng(0)
-        count = max(2048, 2 * self.batch_size)
+        count = max(2, min(2048, PIXELS // self.image_size**2) // self.batch_size) * self.batch_size
         shape = (count, self.image_size, self.image_size, 3)
         return generator.integers(0, 256, shape, np.uint8), generator.integers(0, 10, count, np.int32)
 
@@ -85,6 +90,15 @@ def require_peer(peer: str | None, page: str, packages: Sequence[str] = ("torch"
         raise BenchmarkError(
             f"--peer={peer} wants {' and '.join(missing)}: EXTRAS=bench ./launch.sh {page} ... installs it"
         )
+
+
+def peak_resident_bytes() -> int:
+    """The most memory this process has held in RAM so far, its libraries included."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage's begins, on Linux, at what the process that started this one held
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def cpu_threads() -> int:
@@ -122,7 +136,10 @@ class SideProcess:
             _, errors = self.process.communicate()
             status, lines = self.process.returncode, errors.strip().splitlines() or ["no message"]
             raise BenchmarkError(f"{self.module} ended with exit status {status}: {lines[-1]}")
-        return json.loads(line)
+        answer = json.loads(line)
+        if "refused" in answer:
+            raise BenchmarkError(answer["refused"])
+        return answer
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         """What the side's `command` returns; raises BenchmarkError where the side ended instead."""
@@ -133,16 +150,20 @@ class SideProcess:
 
 
 def serve(set_up: Callable[[Any], tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]], kind: Any) -> None:
-    """A side's life: gets ready for a workload of that kind, tells its facts, answers commands."""
+    """A side's life: gets ready for a workload of that kind, tells its facts or why it cannot, answers commands."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
     values = json.loads(sys.argv[1])
-    facts, commands = set_up(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}))
 
     def send(values: dict[str, Any]) -> None:
         answers.write(json.dumps(values) + "\n")
         answers.flush()
 
+    try:
+        facts, commands = set_up(kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}))
+    except BenchmarkError as error:
+        send({"refused": str(error)})
+        return
     send(facts)
     for line in sys.stdin:
         arguments = json.loads(line)
