@@ -32,11 +32,11 @@ FLAGS.set_default("workdir", "runs/transferability")
 
 
 def main() -> int:
-    study_runs.check_kinds(FLAGS.kinds)
+    seeds, workdir = runs.parse_integers("seeds"), launcher.expand_path(FLAGS.workdir)
+    study_runs.check(FLAGS.kinds, seeds)
     fixed = ("task=", "init_from=", "init_until=", "optim.frozen=", "data.classes=")
     if FLAGS.init_from or any(assignment.startswith(fixed) for assignment in FLAGS.set):
         raise ConfigError(f"{', '.join(fixed).replace('=', '')}: the study sets them itself; leave them out")
-    seeds, workdir = runs.parse_integers("seeds"), launcher.expand_path(FLAGS.workdir)
     (config,), (dataset,) = runs.make_configs_and_datasets([FLAGS.model], {"seed": seeds[:1]}, workdir, FLAGS.plan)
     named, names = FLAGS.halves or halves_of_classes.DEFAULTS.get(FLAGS.dataset, ("similar",)), dataset.class_names()
     halves = {seed: [halves_of_classes.choose(one, dataset.name, names, seed) for one in named] for seed in seeds}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cnn_jax.config import ConfigError, suggest
+from cnn_jax.data.classes import find_class
 
 Classes = tuple[str, ...]
 
@@ -38,6 +39,7 @@ def choose(given: str, dataset: str, names: Sequence[str], seed: int) -> Halves:
 
     Raises:
       ConfigError: classes that overlap, fewer than two in a half, no such word, a data set without groups.
+      DataError: an unknown class.
     """
     groups = GROUPS.get(dataset, ())
     if given == "similar":
@@ -54,7 +56,9 @@ def choose(given: str, dataset: str, names: Sequence[str], seed: int) -> Halves:
         raise ConfigError(
             f"--halves={given}: {suggest(given, ('similar', 'dissimilar'))}, or write the classes as --halves=0,1/2,3"
         )
-    first, second = (tuple(name for name in half.split(",") if name) for half in (a, b))
+    first, second = (
+        tuple(names[find_class(dataset, name, names)] for name in half.split(",") if name) for half in (a, b)
+    )
     shared = sorted(set(first) & set(second))
     if shared:
         raise ConfigError(f"--halves={given}: {', '.join(shared)} is in both halves; leave it out of one")

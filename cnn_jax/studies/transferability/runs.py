@@ -44,8 +44,12 @@ APART = ("AnB",)
 """What of them is run on dissimilar halves: the others are of B alone, or adapt to it."""
 
 
-def check_kinds(kinds: Sequence[str]) -> None:
-    """Raises ConfigError on a kind that is not there."""
+def check(kinds: Sequence[str], seeds: Sequence[int]) -> None:
+    """Raises ConfigError on a kind that is not there, none, or a seed that is kept for sources."""
+    if not kinds:
+        raise ConfigError(f"--kinds is empty; choose from {', '.join(KINDS)}")
+    if not 0 <= min(seeds) <= max(seeds) < SOURCE_SEEDS:
+        raise ConfigError(f"--seeds={','.join(map(str, seeds))}: from 0 to {SOURCE_SEEDS - 1}")
     for kind in kinds:
         if kind not in KINDS:
             raise ConfigError(f"--kinds: unknown kind {kind!r}; {suggest(kind, KINDS)}")
