@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from cnn_jax import models, presets, tasks
-from cnn_jax.config import override
+from cnn_jax import presets, tasks
+from cnn_jax.config import ConfigError, override
+from cnn_jax.data import DataError
 from cnn_jax.studies import transferability
 from cnn_jax.studies.transferability import cells
 from cnn_jax.studies.transferability.halves import GROUPS, Halves, choose
-from cnn_jax.studies.transferability.runs import KINDS, SOURCE_SEEDS, base_rows, layer_cuts, transfer_rows
+from cnn_jax.studies.transferability.runs import KINDS, SOURCE_SEEDS, base_rows, check, layer_cuts, transfer_rows
 from cnn_jax.train import variables as stored
 from cnn_jax.train.record import read_runs
 from tests.started import read_refusal, run_page
@@ -37,25 +38,32 @@ def test_similar_halves_share_both_groups_and_dissimilar_ones_neither():
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("given", "message"),
     [
-        (["--halves=0,1,2/2,3"], "--halves=0,1,2/2,3: 2 is in both halves"),
-        (["--halves=0/2,3"], "a half of fewer than two classes"),
-        (["--halves=dissimilar"], "of digits is not known which classes are unlike each other"),
-        (["--halves=simlar"], "did you mean similar or dissimilar"),
-        (["--halves=0,1/2,x"], "'digits' has no class 'x'; it has 0, 1"),
-        (["--cuts=conv9"], "--cuts=conv9: no such endpoint; did you mean conv"),
-        (["--cuts=fc8"], "--cuts=fc8 leaves no layer of alexnet to draw anew"),
-        (["--kinds=AnB,AnC"], "--kinds: unknown kind 'AnC'; did you mean"),
-        (["--seeds=0,1000"], "--seeds=0,1000: from 0 to 999"),
-        (["--set=optim.frozen=conv1"], "the study sets them itself; leave them out"),
-        (["--kinds=AnB", "--cuts=conv1", "--cell=2"], "--cell=2 begins with runs of which 2 are not finished"),
+        ("0,1,2/2,3", "--halves=0,1,2/2,3: 2 is in both halves"),
+        ("0/2,3", "a half of fewer than two classes"),
+        ("dissimilar", "of digits is not known which classes are unlike each other"),
+        ("simlar", "did you mean similar or dissimilar"),
+        ("0,1/2,x", "'digits' has no class 'x'; it has 0, 1"),
     ],
 )
-def test_what_cannot_be_is_one_line(flags, message, tmp_path, digits_dir):
-    page = [f"--data_dir={digits_dir}", f"--workdir={tmp_path}", "--seeds=0", *flags]
-    assert message in read_refusal("transferability", *page)
-    assert not list(tmp_path.iterdir())
+def test_halves_that_cannot_be_are_one_line(given, message):
+    with pytest.raises((ConfigError, DataError), match=message):
+        choose(given, "digits", tuple("0123456789"), 0)
+    with pytest.raises(ConfigError, match="cat is in both halves"):
+        choose("cat,dog/3,ship", "cifar10", CIFAR10, 0)
+    with pytest.raises(ConfigError, match="3 classes make no two halves"):
+        choose("similar", "insects", ("ant", "bee", "cow"), 0)
+
+
+def test_kinds_and_seeds_that_cannot_be_are_one_line():
+    for kinds, seeds, message in (
+        (["AnB", "AnC"], [0], "--kinds: unknown kind 'AnC'; did you mean AnB"),
+        ([], [0], "--kinds is empty; choose from BnB"),
+        (["AnB"], [0, 1000], "--seeds=0,1000: from 0 to 999"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            check(kinds, seeds)
 
 
 def test_a_network_is_cut_after_each_layer(digits):
@@ -63,7 +71,10 @@ def test_a_network_is_cut_after_each_layer(digits):
     config = tasks.complete(config, digits)
     assert layer_cuts(config, digits, []) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
     assert layer_cuts(config, digits, ["fc6", "pool2"]) == ["pool2", "fc6"]
-    assert models.build("alexnet", image_size=8).num_classes == 1000
+    with pytest.raises(ConfigError, match="--cuts=conv9: no such endpoint; did you mean conv"):
+        layer_cuts(config, digits, ["conv1", "conv9"])
+    with pytest.raises(ConfigError, match="--cuts=fc8 leaves no layer of alexnet to draw anew"):
+        layer_cuts(config, digits, ["fc8"])
 
 
 def test_layers_are_taken_from_finished_runs_under_other_seeds(tmp_path):
@@ -95,7 +106,10 @@ def test_layers_that_are_kept_are_the_other_networks_to_the_end(digits_dir, tmp_
     """Two stages of a sweep: the second begins with what the first has learned, and is not run again."""
     flags = ["--model=lenet5_full", "--kinds=AnB", "--cuts=S2", "--seeds=0", "--steps=2", "--set=evaluations=1"]
     flags += ["--set=batch_size=16", "--halves=0,1/7,9", "--devices=1", "--noprogress", f"--data_dir={digits_dir}"]
-    done = run_page("transferability", *flags, f"--workdir={tmp_path}")
+    flags.append(f"--workdir={tmp_path}")
+    assert "the study sets them itself" in read_refusal("transferability", *flags, "--set=optim.frozen=S2")
+    assert "begins with runs of which 2 are not finished" in read_refusal("transferability", *flags, "--cell=2")
+    done = run_page("transferability", *flags)
     assert done.returncode == 0, done.stderr
     runs = {run.config["seed"] + 1j * bool(run.config["init_from"]): run for run in read_runs(tmp_path)}
     assert set(runs) == {SOURCE_SEEDS, 0, 1j}
@@ -105,7 +119,7 @@ def test_layers_that_are_kept_are_the_other_networks_to_the_end(digits_dir, tmp_
     for name, leaf in moved.items():
         assert np.array_equal(leaf, source[name]) == (name.split("/")[1] in ("C1", "S2")), name
         assert not np.array_equal(leaf, base[name]) or name.endswith("bias")
-    again = run_page("transferability", *flags, f"--workdir={tmp_path}")
+    again = run_page("transferability", *flags)
     assert "2 of 2 runs are finished already\n1 of 1 runs are finished already" in again.stdout
     assert "similar AnB S2" in (tmp_path / "report.html").read_text()
 
