@@ -1,8 +1,9 @@
 """Layers learned on half of the classes, moved to the other half: which transfer, and how well (Yosinski et al. 2014).
 
     ./launch.sh transferability                                      # real digits, 0 to 4 moved to 5 to 9, minutes
-    ./launch.sh transferability --dataset=cifar10 --data_dir=DIR --set=data.average_pool=2 --width=16 --steps=2000
-    ./launch.sh transferability --halves=0,1,2/7,8,9 --cuts=conv1,conv3,conv5 --kinds=BnB,AnB
+    ./launch.sh transferability --dataset=cifar10 --data_dir=DIR --model=alexnet --set=data.average_pool=2 --width=16 \\
+        --steps=2000 --learning_rate=0.03                            # similar and dissimilar halves, hours
+    ./launch.sh transferability --halves=0,1,2/7,8,9 --cuts=C1,C5 --kinds=BnB,AnB
 
 Each network is cut after layer n: n layers of B's own network (BnB) or of A's (AnB), kept as they are or fine-tuned
 (BnB+, AnB+), and the others drawn anew, are trained on B. Paper, ImageNet, points of top-1 against B's own network at
@@ -19,7 +20,9 @@ from experiments.flags import launcher, runs, sweep
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(sweep)
-flags.DEFINE_string("model", "alexnet", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2.")
+flags.DEFINE_string(
+    "model", "lenet5_full", "Network: one of cnn_jax.models.MODELS, or plain or resnet and a depth 6n+2."
+)
 flags.DEFINE_multi_string(
     "halves",
     None,
