@@ -1,6 +1,6 @@
 """The part of a network up to an endpoint, as a feature extractor that training leaves alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -27,14 +27,24 @@ class Part(NamedTuple):
     params: dict[str, Any]
     modules: frozenset[tuple[str, ...]]
 
+    def holds(self, path: Sequence[str]) -> bool:
+        """Whether it depends on a variable, given by its collection and its path there."""
+        collection, *module, _ = path
+        if collection == "params":
+            return bool(traverse_util.flatten_dict(self.params)[tuple(path[1:])])
+        return tuple(module) in self.modules
 
-def find_part(model: nn.Module, image_shape: tuple[int, int, int], endpoint: str) -> Part:
+
+def find_part(
+    model: nn.Module, image_shape: tuple[int, int, int], endpoint: str, setting: str = "optim.frozen"
+) -> Part:
     """The part of a network that its endpoint depends on, found in the traced training pass; nothing is computed.
 
     Args:
       model: a network.
       image_shape: (H, W, C) of what it sees.
       endpoint: one of those it returns.
+      setting: what names it, for the message.
 
     Raises:
       ConfigError: it returns no such endpoint.
@@ -50,7 +60,7 @@ def find_part(model: nn.Module, image_shape: tuple[int, int, int], endpoint: str
         keys = {"dropout": jax.random.key(0)}
         (_, endpoints), _ = model.apply(everything, image, train=True, mutable=["batch_stats"], rngs=keys)
         if endpoint not in endpoints:
-            raise ConfigError(f"optim.frozen={endpoint}: no such endpoint; {suggest(endpoint, endpoints)}")
+            raise ConfigError(f"{setting}={endpoint}: no such endpoint; {suggest(endpoint, endpoints)}")
         return endpoints[endpoint]
 
     rest = {name: value for name, value in variables.items() if name != "params"}
@@ -64,6 +74,18 @@ def find_part(model: nn.Module, image_shape: tuple[int, int, int], endpoint: str
     params = structure.unflatten(variable in needed for variable in traced.invars[: len(leaves)])
     owners = {path[:-1] for path, depended in traverse_util.flatten_dict(params).items() if depended}
     return Part(params, frozenset(owners | scopes))
+
+
+def find_endpoints(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
+    """The names of the endpoints that a network returns, in its order; nothing is computed."""
+    found: list[str] = []
+
+    def apply(image: jax.Array) -> None:
+        (_, endpoints), _ = model.init_with_output(jax.random.key(0), image)
+        found.extend(endpoints)
+
+    jax.eval_shape(apply, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    return found
 
 
 def _variables(operands: Any) -> Iterator[Any]:
