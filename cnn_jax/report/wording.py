@@ -30,12 +30,12 @@ MEANINGS = {
 RULE = (
     "A claim is about d = mean(A) - mean(B), means over {over}. Two things are tested, each by {test}: {tests}. "
     "{meaning} Anything else is UNDECIDED, as is what cannot be tested: fewer than three {over} on a side, or a "
-    "missing side. The level is {alpha:g} % over the page's {family}, by Holm's method, which the p in sentences are adjusted "
-    "by: the tests that could make a claim pass are one family, those that could make it fail another, so that one "
-    "wrong pass or more has a probability of at most {alpha:g} %, and one wrong fail or more too. Numbers that do not "
-    "vary over {over} are compared as they are. The {over} that an undecided claim would take are those with which a "
-    "test has a power of {power:g} %, were the difference and the deviations as observed. Intervals are of "
-    "{interval:g} %, not adjusted for the number of claims."
+    "missing side. The level is {alpha:g} % over the page's {family}, by Holm's method, which the p in sentences are "
+    "adjusted by: the tests that could make a claim pass are one family, those that could make it fail another, so "
+    "that one wrong pass or more has a probability of at most {alpha:g} %, and one wrong fail or more too. Numbers "
+    "that do not vary over {over} are compared as they are. The {over} that an undecided claim would take are those "
+    "with which a test has a power of {power:g} %, were the difference and the deviations as observed. Intervals are "
+    "of {interval:g} %, not adjusted for the number of claims."
 )
 WELCH = "Welch's t test (of three seeds that deviate very unequally its level holds to about one point)"
 PAIRED = {

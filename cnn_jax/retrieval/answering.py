@@ -52,13 +52,12 @@ def default_descriptor(network: Network) -> str:
 def add(
     folder: Path, network: Network, about: dict[str, Any], files: Sequence[str], progress: bool, **options: Any
 ) -> str:
-    """Adds the files, of which the folders' names are the classes, and returns what became of them."""
-    names = sorted({loose.parent(file) for file in files} | set(about.get("classes", [])), key=str)
-    split = loose.open_files(files, names, network.decoding)
+    """Adds picture files to the index, and returns what became of them."""
+    split = loose.open_files(files, (), network.decoding)
     describe = store.describe_batches(
         network, about["descriptor"], lambda todo: split[np.asarray(todo, np.int64)], **options
     )
-    grown = store.grow(folder, describe, files, np.full(len(files), NOBODY), progress)
+    grown = store.grow(folder, describe, files, progress)
     total = sum(len(store.read_names(part)) for part in store.parts(folder))
     text = f"{folder}: {grown.added:,} pictures added, {grown.present:,} were there already; it has {total:,}"
     if grown.damaged:

@@ -1,7 +1,7 @@
 """An index on disk: the descriptors of images in parts, and whose they are. It grows, also after it was killed.
 
 index.json          the network's digest and settings, the descriptor, the whitening, where the network was
-part-000000.npz     vectors float32 (n, D), names and labels of n images; a part is whole or is not there
+part-000000.npz     vectors float32 (n, D) and names of n images; a part is whole or is not there
 whitening.npz       fitted on `count` vectors, those of the index
 """
 
@@ -36,13 +36,11 @@ class Index(NamedTuple):
     Attributes:
       about: what index.json says.
       names: of N images, their paths where they are files.
-      labels: int32 (N,), the numbers of their classes, -1 where they are of none.
       vectors: float32 (N, D), of length 1, before the whitening.
     """
 
     about: dict[str, Any]
     names: list[str]
-    labels: np.ndarray
     vectors: np.ndarray
 
 
@@ -92,7 +90,6 @@ def grow(
     folder: Path,
     describe: Callable[[Sequence[int]], Any],
     names: Sequence[str],
-    labels: np.ndarray,
     progress: bool = False,
 ) -> Grown:
     """Adds images to the index, less those that it has by name; what was added stays, whenever this is killed.
@@ -101,7 +98,6 @@ def grow(
       folder: see `begin`.
       describe: of places among the images yields `(positions in them, vectors float32 (n, D), damaged)` by batches.
       names: of N images.
-      labels: int (N,).
       progress: whether to draw a bar on stderr.
 
     Raises RecordError where a part cannot be read or written; whatever `describe` raises.
@@ -117,9 +113,9 @@ def grow(
                 damaged += reasons
                 bar.update(len(positions) + len(reasons))
                 if sum(len(one) for one, _ in held) >= PART:
-                    write_part(folder, held, names, labels)
+                    write_part(folder, held, names)
                     held = []
-        write_part(folder, held, names, labels)
+        write_part(folder, held, names)
     return Grown(len(todo) - len(damaged), len(names) - len(todo), tuple(damaged))
 
 
@@ -128,9 +124,7 @@ def parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.npz"))
 
 
-def write_part(
-    folder: Path, held: Sequence[tuple[np.ndarray, np.ndarray]], names: Sequence[str], labels: np.ndarray
-) -> None:
+def write_part(folder: Path, held: Sequence[tuple[np.ndarray, np.ndarray]], names: Sequence[str]) -> None:
     """The next part, of `(places, vectors)`; none where there are none."""
     places = np.concatenate([np.empty(0, np.int64), *(places for places, _ in held)])
     if not len(places):
@@ -138,7 +132,7 @@ def write_part(
     content = io.BytesIO()
     known = np.array([os.fsencode(names[place]) for place in places])
     vectors = np.concatenate([vectors for _, vectors in held])
-    np.savez(content, vectors=vectors, names=known, labels=np.asarray(labels, np.int32)[places])
+    np.savez(content, vectors=vectors, names=known)
     record.write_atomically(folder / f"part-{len(parts(folder)):06}.npz", content.getvalue())
 
 
@@ -162,15 +156,14 @@ def load(folder: Path) -> Index:
     if about is None or not found:
         raise RecordError(f"{folder} holds no index: --add=FOLDER makes one of the pictures in a folder")
     names = [read_names(part) for part in found]
-    labels = np.concatenate([read_arrays(part, "labels")[0] for part in found])
     vectors, start = np.empty((0, 0), np.float32), 0
     for part, known in zip(found, names, strict=True):
         (own,) = read_arrays(part, "vectors")
         if not start:
-            vectors = np.empty((len(labels), own.shape[1]), np.float32)
+            vectors = np.empty((sum(map(len, names)), own.shape[1]), np.float32)
         vectors[start : start + len(known)] = own
         start += len(known)
-    return Index(about, [name for known in names for name in known], labels, vectors)
+    return Index(about, [name for known in names for name in known], vectors)
 
 
 def fit_whitening(folder: Path, index: Index) -> Whitening | None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_jax.data import Dataset
+from cnn_jax.data import Dataset, inputs
 from cnn_jax.network import Network
 from cnn_jax.retrieval import descriptors, scores
 from cnn_jax.retrieval.baselines import BASELINES
@@ -56,9 +56,7 @@ def describe(network: Network, dataset: Dataset, split: str, parts: Sequence[Par
 
 def given(images: Any) -> Sequence[Any]:
     """The images one by one."""
-    from cnn_jax.data.inputs import as_sequence
-
-    listed = as_sequence(images)
+    listed = inputs.as_sequence(images)
     return [listed[place] for place in range(len(listed))]
 
 
