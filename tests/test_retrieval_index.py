@@ -159,7 +159,7 @@ def test_what_an_index_is_not_of_is_refused(network, files, tmp_path):
         store.begin(tmp_path, about(network, descriptor="logits"))
     part = tmp_path / "part-000000.npz"
     part.write_bytes(part.read_bytes()[:200])
-    with pytest.raises(RecordError, match="part-000000.npz cannot be read .*: delete it, and add its images again"):
+    with pytest.raises(RecordError, match="part-000000.npz cannot be read .*; delete it, and add its images again"):
         store.load(tmp_path)
 
 

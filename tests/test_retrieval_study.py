@@ -11,8 +11,15 @@ from cnn_jax.studies import retrieval
 from cnn_jax.studies.retrieval.folds import quarters
 from cnn_jax.studies.retrieval.measure import Side, measure
 
-PARTS = (Part("conv1", "average"), Part("conv1", "gem"), Part("conv1", "max"), Part("stage1", "average"),
-         Part("stage1", "gem"), Part("stage1", "max"), Part("logits", "none"))
+PARTS = (
+    Part("conv1", "average"),
+    Part("conv1", "gem"),
+    Part("conv1", "max"),
+    Part("stage1", "average"),
+    Part("stage1", "gem"),
+    Part("stage1", "max"),
+    Part("logits", "none"),
+)
 
 
 def draw_side(count, seed):
@@ -21,7 +28,9 @@ def draw_side(count, seed):
     labels = np.repeat(np.arange(4), count // 4)
     signal = np.random.default_rng(9).normal(size=(4, 40))[labels]
     strength = {"conv1": 0.2, "stage1": 1.0, "logits": 0.5}
-    pooled = {part: (strength[part.endpoint] * signal + draw.normal(size=signal.shape)).astype(np.float32) for part in PARTS}
+    pooled = {
+        part: (strength[part.endpoint] * signal + draw.normal(size=signal.shape)).astype(np.float32) for part in PARTS
+    }
     images = [draw.integers(0, 256, (8, 8, 3), np.uint8) for _ in labels]
     return Side(pooled, {name: make(images) for name, make in baselines.BASELINES.items()}, labels)
 
@@ -47,10 +56,19 @@ def test_the_page_has_a_verdict_on_every_claim(content, tmp_path):
     (tmp_path / retrieval.FILE).write_text(json.dumps(content))
     text = retrieval.write(tmp_path)
     verdicts = {one["name"]: one for one in json.loads((tmp_path / "claims.json").read_text())}
-    assert set(verdicts) == {"deep_beats_pixels", "deep_beats_colour", "last_is_not_best", "gem_no_worse_than_max",
-                             "max_no_worse_than_average", "unit_length_beats_raw"}
+    assert set(verdicts) == {
+        "deep_beats_pixels",
+        "deep_beats_colour",
+        "last_is_not_best",
+        "gem_no_worse_than_max",
+        "max_no_worse_than_average",
+        "unit_length_beats_raw",
+    }
     assert verdicts["deep_beats_pixels"]["verdict"] == "PASS" and verdicts["deep_beats_pixels"]["a"]["n"] == 40
-    assert "query by query" in verdicts["deep_beats_pixels"]["rule"] and "seed" not in verdicts["deep_beats_pixels"]["rule"]
+    assert (
+        "query by query" in verdicts["deep_beats_pixels"]["rule"]
+        and "seed" not in verdicts["deep_beats_pixels"]["rule"]
+    )
     assert "precision@1 %" in text and "query expansion" in text
     assert {"report.html", "map_by_endpoint.png", "results.csv"} <= {path.name for path in tmp_path.iterdir()}
     mean = np.mean(content["networks"]["drawn"]["variants"]["logits"]["average_precision"])

@@ -29,7 +29,7 @@ def histogram(images: list[np.ndarray]) -> np.ndarray:
     for image in images:
         levels = image.reshape(-1, image.shape[-1]).astype(np.int64) * LEVELS // 256
         bins = LEVELS ** image.shape[-1]
-        colours = levels @ LEVELS ** np.arange(image.shape[-1])
+        colours = levels @ LEVELS ** np.arange(image.shape[-1])[::-1]
         shares.append(np.bincount(colours, minlength=bins) / len(levels))
     return np.sqrt(np.stack(shares)).astype(np.float32)
 

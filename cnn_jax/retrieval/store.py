@@ -139,7 +139,8 @@ def write_part(folder: Path, held: Sequence[tuple[np.ndarray, np.ndarray]], name
 def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
     """These arrays of a file, nothing being unpickled; raises RecordError."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # The file that NumPy opens itself it leaves open where it is damaged.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return [archive[name] for name in names]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RecordError(f"{path} cannot be read ({error}); delete it, and add its images again") from error

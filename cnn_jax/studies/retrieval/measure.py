@@ -1,6 +1,6 @@
 """What of a network retrieves best: chosen on training images, measured of test queries in the training images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from cnn_jax.retrieval.baselines import BASELINES
 from cnn_jax.retrieval.descriptors import Part
 from cnn_jax.retrieval.scores import Scores
 from cnn_jax.retrieval.search import expand
-from cnn_jax.retrieval.whitening import Whitening, find_components, make_whitening
+from cnn_jax.retrieval.whitening import Components, find_components, make_whitening
 from cnn_jax.studies.retrieval.folds import quarters
 
 DIMENSIONS = (32, 64, 128)
@@ -114,15 +114,15 @@ def record(found: Scores) -> dict[str, Any]:
 def choose(database: Side, parts: Sequence[Part]) -> tuple[dict[str, float], Choice, Choice, Choice]:
     """`(mAP of each candidate, the best part, it whitened or not, the best of several)`, on the training images.
 
-    Each quarter of them in turn is asked of the other three; whitening is fitted on those three.
+    They are validated as `Quarters` has it.
     """
-    asked = quarters(database.labels)
+    kept = Quarters(database)
     found: dict[str, float] = {}
 
     def best(candidates: Sequence[Choice]) -> Choice:
         for choice in candidates:
             if str(choice) not in found:
-                found[str(choice)] = validate(choice, database, asked)
+                found[str(choice)] = kept.validate(choice)
         return max(candidates, key=lambda choice: found[str(choice)])
 
     singles = [Choice((part,)) for part in parts]
@@ -144,24 +144,30 @@ def whitenings(choice: Choice, database: Side) -> list[Choice]:
 def prepare(choice: Choice, database: Side, queries: Side) -> tuple[np.ndarray, np.ndarray]:
     """The vectors of both sides; a whitening is fitted on what is searched alone."""
     vectors, asked = (descriptors.combine(side.pooled, choice.parts) for side in (database, queries))
-    whitening = fit(choice, vectors)
+    if not choice.dimensions:
+        return vectors, asked
+    whitening = make_whitening(find_components(vectors), choice.dimensions, choice.shrinkage)
     return whitening(vectors), whitening(asked)
 
 
-def fit(choice: Choice, vectors: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | Whitening:
-    if not choice.dimensions:
-        return lambda unchanged: unchanged
-    return make_whitening(find_components(vectors), choice.dimensions, choice.shrinkage)
+class Quarters:
+    """The training images, each quarter asked of the other three; of descriptors the components are kept."""
 
+    def __init__(self, database: Side):
+        self.database, self.asked = database, quarters(database.labels)
+        self.components: dict[tuple[tuple[Part, ...], int], Components] = {}
 
-def validate(choice: Choice, database: Side, asked: Sequence[np.ndarray]) -> float:
-    """mAP of the training images that `asked` (bool (N,) each) has, in the others."""
-    vectors, labels = descriptors.combine(database.pooled, choice.parts), database.labels
-    precisions = []
-    for queries in asked:
-        whitening = fit(choice, vectors[~queries])
-        found = scores.score(
-            whitening(vectors[queries]), labels[queries], whitening(vectors[~queries]), labels[~queries]
-        )
-        precisions.append(found.average_precision)
-    return float(np.concatenate(precisions).mean())
+    def validate(self, choice: Choice) -> float:
+        """mAP of all of them; whitening is fitted on the three quarters that are searched."""
+        vectors, labels = descriptors.combine(self.database.pooled, choice.parts), self.database.labels
+        precisions = []
+        for number, queries in enumerate(self.asked):
+            searched, asked = vectors[~queries], vectors[queries]
+            if choice.dimensions:
+                key = choice.parts, number
+                if key not in self.components:
+                    self.components[key] = find_components(searched)
+                whitening = make_whitening(self.components[key], choice.dimensions, choice.shrinkage)
+                searched, asked = whitening(searched), whitening(asked)
+            precisions.append(scores.score(asked, labels[queries], searched, labels[~queries]).average_precision)
+        return float(np.concatenate(precisions).mean())
