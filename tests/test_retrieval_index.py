@@ -1,4 +1,4 @@
-"""The extractor and the index on disk: any device count, damaged pictures, killed and grown, made by another network."""
+"""The extractor and the index on disk: any device count, damaged pictures, killed and grown, of another network."""
 
 import json
 import sys
