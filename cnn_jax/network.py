@@ -1,10 +1,8 @@
 """A trained network as a user holds it: model, variables, preprocessing and class names, which belong together."""
 
-import os
-from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +14,7 @@ from cnn_jax.data import preprocess as preprocessing
 from cnn_jax.data.crops import LIKE_PIL, Interpolation
 from cnn_jax.data.dataset import AS_STORED, Decoding
 from cnn_jax.data.stream.views import fit
+from cnn_jax.extraction import Extracted, extract
 
 LOGITS = "logits"
 
@@ -81,30 +80,79 @@ class Network(NamedTuple):
             for row, order in zip(rows, likeliest.tolist(), strict=True)
         ]
 
-    def features(self, images: Any, endpoint: str, batch_size: int = 64) -> np.ndarray:
+    @overload
+    def features(self, images: Any, endpoint: str, batch_size: int = 64) -> np.ndarray: ...
+
+    @overload
+    def features(self, images: Any, endpoint: Sequence[str], batch_size: int = 64) -> dict[str, np.ndarray]: ...
+
+    def features(
+        self, images: Any, endpoint: str | Sequence[str], batch_size: int = 64
+    ) -> np.ndarray | dict[str, np.ndarray]:
         """What an endpoint makes of each image, float32 (N, ...); `logits` is one too. As `predict`.
+
+        Of several endpoints, a list of names, all are computed in one pass: a dict of them. What is too much to be
+        held whole is had batch by batch, and on several devices, by `stream`.
 
         Raises ConfigError on an unknown endpoint, naming those there are.
         """
-        return self._run(images, endpoint, batch_size)
+        if isinstance(endpoint, str):
+            return self._run(images, endpoint, batch_size)
+        compute = partial(apply_all, self.model, tuple(endpoint))
+        parts = [part.outputs for part in self.stream(compute, images, batch_size)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in endpoint}
 
     def _run(self, images: Any, endpoint: str, batch_size: int) -> np.ndarray:
-        variables = jax.device_put(self.variables)
-        parts = []
-        for shown, count in self._batches(images, batch_size):
-            seen = self.preprocess(jnp.asarray(shown))
-            parts.append(np.asarray(apply(self.model, variables, seen, endpoint))[:count])
-        return np.concatenate(parts)
+        compute = partial(apply, self.model, endpoint=endpoint)
+        return np.concatenate([part.outputs for part in self.stream(compute, images, batch_size)])
 
-    def _batches(self, images: Any, batch_size: int) -> Generator[tuple[np.ndarray, int]]:
-        """`(uint8 (B, H, W, C), images)`: batches of one shape, the last filled up by repeating its first image."""
+    def stream(
+        self,
+        compute: Callable[[Any, jax.Array], Any],
+        images: Any,
+        batch_size: int = 64,
+        devices: Sequence[jax.Device] = (),
+        skip_damaged: bool = False,
+    ) -> Generator[Extracted]:
+        """`compute(variables, image)` of what the network sees of each image, float32 (B, H, W, C), by batches.
+
+        Args:
+          images: as `predict` takes them, or a streamed split, see `stream.Encoded`.
+          compute, batch_size, devices, skip_damaged: see `extraction.extract`.
+
+        Raises DataError, see `predict` and `extract`.
+        """
+
+        def see(variables: Any, shown: jax.Array) -> Any:
+            return compute(variables, self.preprocess(shown))
+
         given = inputs.as_sequence(images)
-        # By a power of two, so that calls with other numbers of images share what is compiled.
-        batch_size = min(batch_size, 1 << (len(given) - 1).bit_length())
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start in range(0, len(given), batch_size):
-                rows = list(pool.map(self.show, given[start : start + batch_size]))
-                yield np.stack(rows + rows[:1] * (batch_size - len(rows))), len(rows)
+        return extract(
+            see, self.variables, lambda place: self.show(given[place]), len(given), batch_size, devices, skip_damaged
+        )
+
+    def endpoint_shapes(self) -> dict[str, tuple[int, ...]]:
+        """(H, W, C) or (C,) of every endpoint for one image, in the network's order; nothing is computed.
+
+        The logits come last, where they are not an endpoint themselves.
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+
+        def trace(shown: jax.Array) -> None:
+            logits, endpoints = self.model.apply(self.variables, self.preprocess(shown), train=False)
+            others = {} if any(one is logits for one in endpoints.values()) else {LOGITS: logits}
+            shapes.update({name: one.shape[1:] for name, one in {**endpoints, **others}.items()})
+
+        jax.eval_shape(trace, jax.ShapeDtypeStruct((1, *self.shown_size, self.channels), jnp.uint8))
+        return shapes
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Height and width of what `show` gives."""
+        if self.scales and self.size:
+            return self.size, self.size
+        side: int = self.size or self.model.image_size
+        return self.image_size or (side, side)
 
     def show(self, image: Any) -> np.ndarray:
         """The middle of one image that the network is shown, before `preprocess`: uint8 (h, w, C).
@@ -114,10 +162,7 @@ class Network(NamedTuple):
         if len(self.scales) > 1 or self.interpolation != LIKE_PIL:
             raise ConfigError("one view of each image is looked at, resized as PIL does: evaluate tests under others")
         pixels = inputs.read_pixels(image, self.channels, self.decoding)
-        if self.scales and self.size:
-            return fit(pixels, (self.size, self.size), self.scales[0])
-        side: int = self.size or self.model.image_size
-        return fit(pixels, self.image_size or (side, side))
+        return fit(pixels, self.shown_size, self.scales[0] if self.scales and self.size else None)
 
 
 @partial(jax.jit, static_argnames=("model", "endpoint"))
@@ -126,10 +171,23 @@ def apply(model: Any, variables: Any, image: jax.Array, endpoint: str) -> jax.Ar
 
     Raises ConfigError on an unknown endpoint.
     """
+    return choose_endpoints(model, variables, image, (endpoint,))[endpoint]
+
+
+@partial(jax.jit, static_argnames=("model", "names"))
+def apply_all(model: Any, names: tuple[str, ...], variables: Any, image: jax.Array) -> dict[str, jax.Array]:
+    """As `apply`, of several endpoints."""
+    return choose_endpoints(model, variables, image, names)
+
+
+def choose_endpoints(model: Any, variables: Any, image: jax.Array, names: Sequence[str]) -> dict[str, jax.Array]:
+    """These of the endpoints and the logits, float32 (B, ...) each; raises ConfigError where there is no such one."""
     logits, endpoints = model.apply(variables, image, train=False)
-    if endpoint not in (choices := {**endpoints, LOGITS: logits}):
-        raise ConfigError(f"no endpoint {endpoint!r}; choose from {', '.join(choices)}")
-    return choices[endpoint].astype(jnp.float32)
+    choices = {**endpoints, LOGITS: logits}
+    for name in names:
+        if name not in choices:
+            raise ConfigError(f"no endpoint {name!r}; choose from {', '.join(choices)}")
+    return {name: choices[name].astype(jnp.float32) for name in names}
 
 
 def describe(

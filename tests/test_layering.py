@@ -13,7 +13,9 @@ MAY_IMPORT = {
     "weights": {"config", "data", "layers", "models", "network", "train"},
     "data": set(),
     "train": {"config", "data"},
-    "network": {"config", "data"},
+    "extraction": {"data"},
+    "network": {"config", "data", "extraction"},
+    "retrieval": {"config", "data", "network", "report", "train"},
     "report": {"data", "train"},
     "features": {"config", "data", "report"},
     "initial": {"config", "models", "train", "weights"},
@@ -26,7 +28,7 @@ MAY_IMPORT = {
     "benchmark": BASE | {"tasks", "presets", "report"},
     "sweep": {"config", "data", "train", "tasks", "runner"},
     "plan": {"config", "data", "train", "tasks", "runner", "sweep"},
-    "studies": BASE | {"evaluation", "network", "presets", "report", "tasks"},
+    "studies": BASE | {"evaluation", "network", "presets", "report", "retrieval", "tasks"},
 }
 SIBLINGS_APART = ("tasks", "studies")  # what stands in these rooms imports no other that does,
 SHARED = {"tasks": {"images", "backbone"}, "studies": set[str]()}  # but what is there for all of them

@@ -34,6 +34,7 @@ class Comparison(NamedTuple):
         what it is called, and `unit` its unit.
       kind: see `significance.Kind`; `margin` is the difference from which on A counts as higher than B.
       paired: whether runs are compared seed by seed.
+      over: of what the numbers are means, seeds or queries.
       a, b: {"name", "n", "mean", "sd"}, None for what cannot be computed.
       difference: mean(A) - mean(B), None where there is none.
       estimate: the difference with its standard error, None where there is no spread; it is tested where there are
@@ -57,6 +58,7 @@ class Comparison(NamedTuple):
     deviations: tuple[float, ...]
     obstacles: list[str]
     caveats: list[str]
+    over: str = "seeds"
 
 
 def compare(
@@ -71,12 +73,13 @@ def compare(
     margin: float = MARGIN,
     obstacle: str = "",
     paired: bool = False,
+    over: str = "seeds",
 ) -> Comparison:
     """The evidence on the claim `text` that `metric` is higher in group `a` than in `b`, is not, or is the same.
 
     `axes` are the dotted fields in which the groups differ on purpose, any other is told; `obstacle` says why the
     caller knows that the two cannot be compared; `paired` groups share what their seeds drew, and are compared seed by
-    seed.
+    seed. `over` says what stands for a seed where it is something else: queries, the same of both groups.
     """
     headline, named = common_headline([*a.runs, *b.runs]), metric_name(metric)
     sides = [_numbers(group, metric) for group in (a, b)]
@@ -111,6 +114,7 @@ def compare(
         deviations,
         obstacles,
         _caveats(metric, (a, b), axes),
+        over,
     )
 
 
@@ -161,7 +165,7 @@ def _verdict(one: Comparison, found: dict[str, Any] | None, family: int) -> dict
         "margin": one.margin,
         "verdict": "UNDECIDED",
         "sentence": "",
-        "rule": wording.describe_rule(one.unit, one.kind, one.margin, one.paired, family),
+        "rule": wording.describe_rule(one.unit, one.kind, one.margin, one.paired, family, one.over),
         "a": one.a,
         "b": one.b,
         "difference": one.difference,
@@ -178,7 +182,7 @@ def _verdict(one: Comparison, found: dict[str, Any] | None, family: int) -> dict
             level = significance.ALPHA / family
             needed = significance.seeds_needed(one.estimate.difference, one.deviations, one.margin, one.kind, level)
             out["seeds_needed"] = needed or f"more than {significance.MOST_SEEDS:,}"
-    out["sentence"] = " ".join([*one.obstacles, *wording.describe_outcome(out, one.paired), *one.caveats])
+    out["sentence"] = " ".join([*one.obstacles, *wording.describe_outcome(out, one.paired, one.over), *one.caveats])
     return out
 
 

@@ -18,6 +18,8 @@ from cnn_jax.data.dataset import VOID, Dataset, Field
 from cnn_jax.report.plots import GREY, STYLE
 from cnn_jax.train.record import write_atomically
 
+RIGHT = "#009E73"
+"""The frame of what is right."""
 SHOWN = 20  # class names, of however many
 LETTERS = 72  # of a caption, in a line
 
@@ -89,9 +91,16 @@ def draw(examples: Mapping[str, np.ndarray], fields: Mapping[str, Field], title:
 
 
 def draw_sheet(
-    images: Sequence[np.ndarray], captions: Sequence[tuple[str, str]], title: str, columns: int = 6
+    images: Sequence[np.ndarray],
+    captions: Sequence[tuple[str, str]],
+    title: str,
+    columns: int = 6,
+    frames: Sequence[str | None] = (),
 ) -> Figure:
-    """Each image, uint8 (H, W, C) of any size, with a line above it and one below, at times none at all."""
+    """Each image, uint8 (H, W, C) of any size, with a line above it and one below, at times none at all.
+
+    `frames` are the colours of a frame around each, None of no frame; without any there are none.
+    """
     rows = -(-len(images) // columns)
     with matplotlib.rc_context(STYLE):
         page = Figure(figsize=(1.4 * columns + 0.1, 1.65 * rows + 0.3))
@@ -100,6 +109,11 @@ def draw_sheet(
             left, bottom = 1.4 * (index % columns) + 0.1, 1.65 * (rows - 1 - index // columns) + 0.2
             axes = page.add_axes((left / across, bottom / down, 1.25 / across, 1.25 / down))
             show_pixels(axes, image)
+            if frames and frames[index]:
+                frame = Rectangle(
+                    (0, 0), 1, 1, fill=False, linewidth=3, edgecolor=frames[index], transform=axes.transAxes
+                )
+                axes.add_patch(frame)
             axes.set_title(above, fontsize=6, pad=2, loc="left")
             axes.text(0, -0.03, below, transform=axes.transAxes, va="top", fontsize=6, color="#B03A00")
         page.suptitle(title, fontsize=8, y=1 - 0.06 / down, va="top")

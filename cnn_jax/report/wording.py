@@ -28,17 +28,20 @@ MEANINGS = {
     ),
 }
 RULE = (
-    "A claim is about d = mean(A) - mean(B), means over seeds. Two things are tested, each by {test}: {tests}. "
-    "{meaning} Anything else is UNDECIDED, as is what cannot be tested: fewer than three seeds on a side, or a missing "
-    "side. The level is {alpha:g} % over the page's {family}, by Holm's method, which the p in sentences are adjusted "
-    "by: the tests that could make a claim pass are one family, those that could make it fail another, so that one "
-    "wrong pass or more has a probability of at most {alpha:g} %, and one wrong fail or more too. Numbers that do not "
-    "vary over seeds are compared as they are. The seeds that an undecided claim would take are those with which a "
-    "test has a power of {power:g} %, were the difference and the deviations as observed. Intervals are of "
-    "{interval:g} %, not adjusted for the number of claims."
+    "A claim is about d = mean(A) - mean(B), means over {over}. Two things are tested, each by {test}: {tests}. "
+    "{meaning} Anything else is UNDECIDED, as is what cannot be tested: fewer than three {over} on a side, or a "
+    "missing side. The level is {alpha:g} % over the page's {family}, by Holm's method, which the p in sentences are "
+    "adjusted by: the tests that could make a claim pass are one family, those that could make it fail another, so "
+    "that one wrong pass or more has a probability of at most {alpha:g} %, and one wrong fail or more too. Numbers "
+    "that do not vary over {over} are compared as they are. The {over} that an undecided claim would take are those "
+    "with which a test has a power of {power:g} %, were the difference and the deviations as observed. Intervals are "
+    "of {interval:g} %, not adjusted for the number of claims."
 )
 WELCH = "Welch's t test (of three seeds that deviate very unequally its level holds to about one point)"
-PAIRED = "the paired t test, over runs of the same seed, which drew the same training examples and initial values"
+PAIRED = {
+    "seeds": "the paired t test, over runs of the same seed, which drew the same training examples and initial values",
+    "queries": "the paired t test, query by query",
+}
 FINAL = (
     " Errors are final ones: training error exact over the training split, test error after the last step, never the "
     "best on test."
@@ -66,23 +69,27 @@ def format_amount(value: float | None, unit: str, of_percent: str = "") -> str:
     return f"{100 * value:.2f}{of_percent}" if unit == "%" else f"{value:.4g} {unit}".rstrip()
 
 
-def describe_rule(unit: str, kind: Kind, margin: float, paired: bool, family: int) -> str:
-    """How a comparison of numbers of that unit is judged on a page with so many claims that can be tested."""
+def describe_rule(unit: str, kind: Kind, margin: float, paired: bool, family: int, over: str = "seeds") -> str:
+    """How a comparison of numbers of that unit is judged on a page with so many claims that can be tested.
+
+    `over` says of what they are means: seeds or queries.
+    """
     form = "same" if kind == "same" else "higher"
     least = f"{100 * margin:g} percentage points" if unit == "%" else f"{margin:g} {unit}".rstrip()
     text = RULE.format(
-        test=PAIRED if paired else WELCH,
+        test=PAIRED[over] if paired else WELCH,
         tests=TESTS[form].format(margin=least),
         meaning=MEANINGS[form],
         family="one testable claim" if family == 1 else f"{family} testable claims",
         alpha=100 * ALPHA,
+        over=over,
         power=100 * POWER,
         interval=INTERVAL,
     )
     return text + FINAL if unit == "%" else text
 
 
-def describe_outcome(verdict: dict[str, Any], paired: bool) -> list[str]:
+def describe_outcome(verdict: dict[str, Any], paired: bool, over: str = "seeds") -> list[str]:
     """The numbers of a verdict in words and what follows from them, errors in percent and percentage points."""
     difference, unit = verdict["difference"], verdict["unit"]
     if difference is None:
@@ -94,10 +101,10 @@ def describe_outcome(verdict: dict[str, Any], paired: bool) -> list[str]:
     if verdict["interval"] is None:
         return [f"{text}."]
     lower, upper = (format_amount(bound, unit) for bound in verdict["interval"])
-    return [f"{text}, {INTERVAL:g} % interval {lower} to {upper}.", *_conclusion(verdict, paired)]
+    return [f"{text}, {INTERVAL:g} % interval {lower} to {upper}.", *_conclusion(verdict, paired, over)]
 
 
-def _conclusion(verdict: dict[str, Any], paired: bool) -> list[str]:
+def _conclusion(verdict: dict[str, Any], paired: bool, over: str) -> list[str]:
     a, margin = verdict["a"]["name"], format_amount(verdict["margin"], verdict["unit"], " points")
     superior, noninferior = verdict["p_superior"]["holm"], verdict["p_noninferior"]["holm"]
     far = f"that {a} is higher"
@@ -108,7 +115,7 @@ def _conclusion(verdict: dict[str, Any], paired: bool) -> list[str]:
         shown = [f"{what} ({_p(p)})" for what, p in ((far, superior), (near, noninferior)) if p <= ALPHA]
         return [f"This shows {', and '.join(shown)}."]
     seeds = verdict["seeds_needed"]
-    needed = f"{seeds if isinstance(seeds, str) else f'about {seeds}'} seeds{'' if paired else ' a side'}"
+    needed = f"{seeds if isinstance(seeds, str) else f'about {seeds}'} {over}{'' if paired else ' a side'}"
     return [f"This shows neither {far} ({_p(superior)}) nor {near} ({_p(noninferior)}); it would take {needed}."]
 
 

@@ -1,13 +1,14 @@
 """What a split of a streamed data set is."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from cnn_jax.data.dataset import Decoding
 
 
+@runtime_checkable
 class Encoded(Protocol):
     """A split of encoded images; it can be sent to other processes, which open the files for themselves."""
 
