@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from cnn_jax.layers import pool
+from cnn_jax.layers import native, pool
 from cnn_jax.layers.pool import TrainablePool, global_mean_pool
 
 # One program a shape, instead of one for each slice.
@@ -105,6 +106,50 @@ def test_equivariant_to_shifts_by_multiples_of_the_stride(rows, columns, seed):
     x = normal(seed, 2, 8, 8, 2)
     shifted = np.roll(x, (2 * rows, 2 * columns), axis=(1, 2))
     np.testing.assert_array_equal(max_pool(shifted, 2), np.roll(max_pool(x, 2), (rows, columns), axis=(1, 2)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("geometry", [(2, 2, 0, False), (3, 2, 1, True), (3, 1, 1, False)])
+def test_the_kernel_and_its_derivatives_are_those_of_slices(geometry, dtype, monkeypatch):
+    """Vectors of channels and what is left of them; forward, reverse, forward over reverse and under vmap."""
+    assert native.is_available(), "no C++ compiler: the CPU kernels are untested"
+    x, x_dot = (jnp.asarray(normal(seed, 2, 2, 7, 9, 19), dtype) for seed in (0, 1))
+
+    def derivatives():
+        def loss(x):
+            return jnp.sin(pool.max_pool(x, *geometry).astype("float32")).sum()
+
+        def of_one(x, x_dot):
+            y = pool.max_pool(x, *geometry)
+            return y, jax.jvp(loss, (x,), (x_dot,)), jax.jvp(jax.grad(loss), (x,), (x_dot,)), jax.linearize(loss, x)[0]
+
+        return jax.jit(of_one)(x[0], x_dot[0]), jax.jit(jax.vmap(of_one))(x, x_dot)
+
+    kernels = jax.tree.leaves(derivatives())
+    monkeypatch.setattr(native, "is_available", lambda: False)
+    for actual, expected in zip(kernels, jax.tree.leaves(derivatives()), strict=True):
+        assert actual.dtype == expected.dtype
+        tolerance = 1e-5 if dtype == "float32" else 2e-2
+        np.testing.assert_allclose(np.float32(actual), np.float32(expected), rtol=tolerance, atol=tolerance)
+
+
+def test_the_kernel_works_on_each_devices_share_and_an_exported_program_has_none():
+    assert native.is_available(), "no C++ compiler: the CPU kernels are untested"
+    x = normal(0, 4, 8, 8, 8)
+    mesh = Mesh(np.asarray(jax.devices()[:2]), ("data",), axis_types=(AxisType.Auto,))
+    split = NamedSharding(mesh, PartitionSpec("data"))
+
+    def value_and_gradient(x):
+        y, transpose = jax.vjp(lambda x: pool.max_pool(x, 3, 2, 1), x)
+        return y, transpose(y)[0]
+
+    compiled = jax.jit(value_and_gradient, in_shardings=split, out_shardings=split).lower(x).compile()
+    assert "f32[2,4,4,8]" in compiled.as_text() and "all-gather" not in compiled.as_text()
+    exported = jax.export.export(jax.jit(value_and_gradient))(x)
+    assert "custom_call @cnn_jax" not in exported.mlir_module()
+    for actual, same, expected in zip(compiled(x), exported.call(x), value_and_gradient(x), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+        np.testing.assert_array_equal(same, expected)
 
 
 def test_not_a_number_is_never_hidden():

@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import NamedSharding, PartitionSpec, get_abstract_mesh
+from jax.sharding import get_abstract_mesh
 
 from cnn_jax.layers import native
+from cnn_jax.layers.partition import by_batch
 
 LARGE_MAP_PIXELS = 256  # pixels from which XLA:CPU is faster at the kernel gradients of parts of the batch, summed
 PARTS = 8
@@ -150,7 +150,12 @@ def trace_native(
     A primitive carries it as a parameter, so that JAX sees what is in it: custom_partitioning asks for the devices.
     What is traced belongs to the `mesh` it is traced under.
     """
-    one = partition_batch(name, shape, stride, padding)
+
+    def kernel(batch: int, first: jax.Array, second: jax.Array) -> jax.Array:
+        local = shape if name == "kernel_gradient" else (batch, *shape[1:])
+        return native.call(name, jax.ShapeDtypeStruct(local, dtype), first, second, stride=stride, padding=padding)
+
+    one = by_batch(SHARDING_RULES[name], kernel)
     call = one if len(sizes[0]) == 4 else lambda first, second: lax.map(lambda pair: one(*pair), (first, second))
     return jax.make_jaxpr(call)(*(jax.ShapeDtypeStruct(size, dtype) for size in sizes))
 
@@ -175,37 +180,6 @@ def lower(name: str, on_cpu: bool, context: Any, *arguments: Any, native: Any, *
     mapped = len(context.avals_in[0].shape) > 4
     function = make_xla(name, on_cpu=on_cpu, mapped=mapped, **parameters)
     return mlir.lower_fun(function, multiple_results=False)(context, *arguments)
-
-
-def partition_batch(name: str, shape: tuple[int, ...], stride: int, padding: int) -> Convolve:
-    """The kernel, told to the compiler: on several devices under `jit` each works on its share of the batch."""
-    arguments, result = (side.split(", ") for side in SHARDING_RULES[name].split(" -> "))
-
-    def local(first: jax.Array, second: jax.Array) -> jax.Array:
-        batches = [len(array) for array, axes in zip((first, second), arguments, strict=True) if axes[0] == "b"]
-        local_shape = (batches[0], *shape[1:]) if result[0][0] == "b" else shape
-        return native.call(name, local_shape, first, second, stride=stride, padding=padding)
-
-    def partition(mesh: Any, argument_shapes: Any, _: Any) -> Any:
-        specs = [argument.sharding.spec for argument in argument_shapes]
-        batch = next(spec[0] if spec else None for spec, axes in zip(specs, arguments, strict=True) if axes[0] == "b")
-
-        def sharding(axes: str) -> NamedSharding:
-            return NamedSharding(mesh, PartitionSpec(batch) if axes[0] == "b" else PartitionSpec())
-
-        def with_sum(first: jax.Array, second: jax.Array) -> jax.Array:
-            part = local(first, second)
-            return part if result[0][0] == "b" or batch is None else lax.psum(part, batch)
-
-        return mesh, with_sum, sharding(result[0]), tuple(map(sharding, arguments))
-
-    function = custom_partitioning(local)
-    function.def_partition(
-        partition=partition,
-        infer_sharding_from_operands=lambda *shapes: partition(*shapes)[2],
-        sharding_rule=SHARDING_RULES[name],
-    )
-    return function
 
 
 @cache

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 SOURCES = Path(__file__).with_name("cpu")
-FUNCTIONS = ("convolution", "input_gradient", "kernel_gradient")
+FUNCTIONS = ("convolution", "input_gradient", "kernel_gradient", "max_pool", "take", "spread")
+TYPES = (jnp.float32, jnp.bfloat16)
 BUILD_LOCK = threading.Lock()
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fPIC", "-shared", "-pthread")
 
@@ -49,14 +51,19 @@ def is_available() -> bool:
     return True
 
 
-def call(name: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, **sizes: int) -> jax.Array:
-    """Calls one of FUNCTIONS on two arrays, float32 or bfloat16; the result is `shape`, of their type.
+def takes(*arguments: Any) -> bool:
+    """Whether the kernels compute on these: on CPU, float32 or bfloat16, of sizes that are known.
 
-    See cpu/kernels.cc for each one's arguments.
+    Those of an exported program may be symbols.
     """
-    result = jax.ShapeDtypeStruct(shape, first.dtype)
+    known = all(isinstance(size, int) for argument in arguments for size in argument.shape)
+    return known and arguments[0].dtype in TYPES and jax.default_backend() == "cpu" and is_available()
+
+
+def call(name: str, results: Any, *arguments: jax.Array, **sizes: int) -> Any:
+    """Calls one of FUNCTIONS; `results` are their shapes and types. See cpu/kernels.cc for each one's arguments."""
     attributes: dict[str, Any] = {key: np.int64(value) for key, value in sizes.items()}
-    return jax.ffi.ffi_call(f"cnn_jax_{name}", result)(first, second, **attributes)
+    return jax.ffi.ffi_call(f"cnn_jax_{name}", results)(*arguments, **attributes)
 
 
 def build() -> Path:

@@ -1,7 +1,8 @@
 """Pooling: the largest, the mean or a trained multiple of the sum, of each map in square windows.
 
 A window is slid along the rows, then along the columns, each a reduction of strided slices. XLA:CPU is several times
-slower at the gradient of its own `reduce_window`, and at that of the slices of both axes at once.
+slower at the gradient of its own `reduce_window`, and at that of the slices of both axes at once. There the largest is
+found by a kernel of the package, see max_pooling.py.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
+from cnn_jax.layers import max_pooling
 from cnn_jax.layers.activations import ACTIVATIONS
 from cnn_jax.layers.conv import Conv
 from cnn_jax.layers.geometry import output_size
@@ -37,7 +39,12 @@ def max_pool(
     Raises:
       ValueError: a window larger than the padded input, or one that could see padding alone.
     """
-    return reduce_windows(maximum, -jnp.inf, x, size, stride or size, padding, ceil_mode)
+    stride = stride or size
+    if not max_pooling.takes(x, size):
+        return reduce_windows(maximum, -jnp.inf, x, size, stride, padding, ceil_mode)
+    check_padding(size, padding)
+    height, width = (output_size(pixels, size, stride, padding, ceil_mode=ceil_mode) for pixels in x.shape[1:3])
+    return max_pooling.largest(x, max_pooling.Windows(size, stride, padding), (height, width))
 
 
 def mean_pool(
@@ -120,6 +127,11 @@ class TrainablePool(nn.Module):
         return total * coefficient.reshape(shape) + bias.reshape(shape)
 
 
+def check_padding(size: int, padding: int) -> None:
+    if 2 * padding > size:
+        raise ValueError(f"pooling {size} pixels with padding {padding}: at most {size // 2}, half the window")
+
+
 def maximum(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where((b > a) | jnp.isnan(b), b, a)  # `jnp.maximum` would halve the gradient between equals
 
@@ -134,8 +146,7 @@ def reduce_windows(
     ceil_mode: bool,
 ) -> jax.Array:
     """Reduces each window of maps (B, H, W, C) by `combine`, along W and then along H; `empty` is the padding."""
-    if 2 * padding > size:
-        raise ValueError(f"pooling {size} pixels with padding {padding}: at most {size // 2}, half the window")
+    check_padding(size, padding)
     for axis in (2, 1):
         pixels = x.shape[axis]
         out = output_size(pixels, size, stride, padding, ceil_mode=ceil_mode)

@@ -1,10 +1,11 @@
-// Convolution and its two gradients on CPU, as XLA foreign functions.
+// Convolution, max-pooling and their derivatives on CPU, as XLA foreign functions.
 //
 // Maps are (B, H, W, C), kernels (f, f, C, D), both float32 or both bfloat16, symmetric zero padding, one stride. Sums are
 // float32 in either type. Every sum has a fixed order,
 // whatever the number of threads: a resumed run repeats the same bits.
 
 #include "direct.h"
+#include "pool.h"
 #include "winograd.h"
 
 namespace cnn_jax {
@@ -57,6 +58,42 @@ void KernelGradient(ffi::ThreadPool& pool, const ffi::AnyBuffer& input, const ff
     direct::KernelGradient(pool, seen, in, of_results, out, stride, padding, results, f);
 }
 
+template <typename T>
+void MaxPool(ffi::ThreadPool& pool, const ffi::AnyBuffer& input, const pool::Windows& windows, ffi::AnyBuffer& output,
+             uint8_t* places) {
+  pool::Max(pool, Values<T>(input), MapOf(input.dimensions()), windows, static_cast<T*>(output.untyped_data()), places,
+            MapOf(output.dimensions()));
+}
+
+template <typename T>
+void Take(ffi::ThreadPool& pool, const ffi::AnyBuffer& input, const uint8_t* places, const pool::Windows& windows,
+          ffi::AnyBuffer& output) {
+  pool::Take(pool, Values<T>(input), MapOf(input.dimensions()), places, windows,
+             static_cast<T*>(output.untyped_data()), MapOf(output.dimensions()));
+}
+
+template <typename T>
+void Spread(ffi::ThreadPool& pool, const ffi::AnyBuffer& cotangent, const uint8_t* places,
+            const pool::Windows& windows, ffi::AnyBuffer& gradient) {
+  pool::Spread(pool, Values<T>(cotangent), MapOf(cotangent.dimensions()), places, windows,
+               static_cast<T*>(gradient.untyped_data()), MapOf(gradient.dimensions()));
+}
+
+ffi::Error CallMaxPool(ffi::ThreadPool pool, ffi::AnyBuffer input, int64_t size, int64_t stride, int64_t padding,
+                       ffi::Result<ffi::AnyBuffer> output, ffi::ResultBuffer<ffi::U8> places) {
+  const auto of_type = input.element_type() == ffi::F32 ? MaxPool<float> : MaxPool<Half>;
+  of_type(pool, input, {size, stride, padding}, *output, places->typed_data());
+  return ffi::Error::Success();
+}
+
+template <auto of_floats, auto of_halves>
+ffi::Error CallPlaced(ffi::ThreadPool pool, ffi::AnyBuffer values, ffi::Buffer<ffi::U8> places, int64_t size,
+                      int64_t stride, int64_t padding, ffi::Result<ffi::AnyBuffer> result) {
+  const auto of_type = values.element_type() == ffi::F32 ? of_floats : of_halves;
+  of_type(pool, values, places.typed_data(), {size, stride, padding}, *result);
+  return ffi::Error::Success();
+}
+
 // The foreign function of a pair of such, for float32 and bfloat16.
 template <auto of_floats, auto of_halves>
 ffi::Error Call(ffi::ThreadPool pool, ffi::AnyBuffer first, ffi::AnyBuffer second, int64_t stride, int64_t padding,
@@ -65,7 +102,7 @@ ffi::Error Call(ffi::ThreadPool pool, ffi::AnyBuffer first, ffi::AnyBuffer secon
   return ffi::Error::Success();
 }
 
-auto Binding() {
+auto ConvolutionBinding() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()
       .Arg<ffi::AnyBuffer>()
@@ -75,13 +112,38 @@ auto Binding() {
       .Ret<ffi::AnyBuffer>();
 }
 
+auto MaxPoolBinding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<ffi::AnyBuffer>()
+      .Attr<int64_t>("size")
+      .Attr<int64_t>("stride")
+      .Attr<int64_t>("padding")
+      .Ret<ffi::AnyBuffer>()
+      .Ret<ffi::Buffer<ffi::U8>>();
+}
+
+auto PlacedBinding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<ffi::AnyBuffer>()
+      .Arg<ffi::Buffer<ffi::U8>>()
+      .Attr<int64_t>("size")
+      .Attr<int64_t>("stride")
+      .Attr<int64_t>("padding")
+      .Ret<ffi::AnyBuffer>();
+}
+
 }  // namespace
 }  // namespace cnn_jax
 
-#define CNN_JAX_KERNEL(name, Function)                                                                      \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, (cnn_jax::Call<cnn_jax::Function<float>, cnn_jax::Function<cnn_jax::Half>>), \
+#define CNN_JAX_KERNEL(name, Caller, Function, Binding)                                                    \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, (cnn_jax::Caller<cnn_jax::Function<float>, cnn_jax::Function<cnn_jax::Half>>), \
                                 cnn_jax::Binding())
 
-CNN_JAX_KERNEL(cnn_jax_convolution, Convolution);
-CNN_JAX_KERNEL(cnn_jax_input_gradient, InputGradient);
-CNN_JAX_KERNEL(cnn_jax_kernel_gradient, KernelGradient);
+CNN_JAX_KERNEL(cnn_jax_convolution, Call, Convolution, ConvolutionBinding);
+CNN_JAX_KERNEL(cnn_jax_input_gradient, Call, InputGradient, ConvolutionBinding);
+CNN_JAX_KERNEL(cnn_jax_kernel_gradient, Call, KernelGradient, ConvolutionBinding);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_max_pool, cnn_jax::CallMaxPool, cnn_jax::MaxPoolBinding());
+CNN_JAX_KERNEL(cnn_jax_take, CallPlaced, Take, PlacedBinding);
+CNN_JAX_KERNEL(cnn_jax_spread, CallPlaced, Spread, PlacedBinding);

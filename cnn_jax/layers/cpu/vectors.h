@@ -47,6 +47,14 @@ inline Vector Load(const Half* from) {
   return reinterpret_cast<Vector>(__builtin_convertvector(*reinterpret_cast<const Halves*>(from), Words) << 16);
 }
 
+// The first `count` values, or all; zeros beyond.
+inline Vector LoadFirst(const float* from, int64_t count) {
+  if (count >= kLanes) return Load(from);
+  Vector value = {};
+  std::memcpy(&value, from, count * sizeof(float));
+  return value;
+}
+
 inline void Store(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
 inline void Store(Half* to, Vector value) {  // to the nearest, ties to even; not a number stays so
   const Words bits = reinterpret_cast<Words>(value), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
