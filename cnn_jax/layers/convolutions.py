@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, mlir
 from jax.sharding import get_abstract_mesh
 
 from cnn_jax.layers import native
-from cnn_jax.layers.partition import by_batch
+from cnn_jax.layers.primitives import align, by_batch, define
 
 LARGE_MAP_PIXELS = 256  # pixels from which XLA:CPU is faster at the kernel gradients of parts of the batch, summed
 PARTS = 8
@@ -37,17 +37,12 @@ PRIMITIVES = {name: Primitive(f"cnn_jax_{name}") for name in SHARDING_RULES}
 
 
 def convolve(name: str, shape: Shape, first: jax.Array, second: jax.Array, stride: int, padding: int) -> jax.Array:
-    """The primitive `name` of two arrays of one type, (4 axes each); the result is `shape`.
+    """The primitive `name` of two arrays of one type; the result is `shape`.
 
     "convolution" takes x (B, H, W, C) and kernel (f, f, C, D) to (B, H', W', D); "input_gradient" kernel and the
     gradient by that result to the one by x; "kernel_gradient" x and that gradient to the one by the kernel.
     """
-    known = all(
-        isinstance(size, int) for size in (*first.shape, *second.shape)
-    )  # and not an exported program's symbols
-    suitable = known and first.dtype in (jnp.float32, jnp.bfloat16) and jax.default_backend() == "cpu"
-    use_native = suitable and native.is_available()
-    return bind(name, tuple(shape), first, second, stride, padding, use_native)
+    return bind(name, tuple(shape), first, second, stride, padding, native.takes(first, second))
 
 
 def bind(name: str, shape: Shape, first: Any, second: Any, stride: int, padding: int, use_native: bool) -> Any:
@@ -84,11 +79,7 @@ def transpose(name: str, argument: int, result_bar: Any, *arguments: Any, native
 
 def batch(name: str, arguments: Any, axes: Any, *, native: Any, **parameters: Any) -> tuple[Any, int]:
     """Under `vmap` both arguments have one more axis before theirs, of problems, which several share."""
-    (count,) = {x.shape[axis] for x, axis in zip(arguments, axes, strict=True) if axis is not None}
-    moved = [
-        jnp.broadcast_to(x, (count, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
-        for x, axis in zip(arguments, axes, strict=True)
-    ]
+    count, moved = align(arguments, axes)
     inner = next((x.shape[1] for x in moved if x.ndim == 6), None)
     if inner is not None:  # mapped before: problems of problems are problems
         moved = [x.reshape(-1, *x.shape[2:]) for x in moved]
@@ -182,19 +173,12 @@ def lower(name: str, on_cpu: bool, context: Any, *arguments: Any, native: Any, *
     return mlir.lower_fun(function, multiple_results=False)(context, *arguments)
 
 
-@cache
-def compiled(name: str, **parameters: Any) -> Callable[..., jax.Array]:
-    return jax.jit(partial(PRIMITIVES[name].bind, **parameters))
-
-
-def define(name: str, primitive: Primitive) -> None:
-    primitive.def_impl(lambda *arguments, **parameters: compiled(name, **parameters)(*arguments))
-    primitive.def_abstract_eval(infer_result)
+def register(name: str, primitive: Primitive) -> None:
+    define(primitive, infer_result, partial(batch, name))
     ad.defbilinear(primitive, partial(transpose, name, 0), partial(transpose, name, 1))
-    batching.primitive_batchers[primitive] = partial(batch, name)
     mlir.register_lowering(primitive, partial(lower, name, False))
     mlir.register_lowering(primitive, partial(lower, name, True), platform="cpu")
 
 
 for _name, _primitive in PRIMITIVES.items():
-    define(_name, _primitive)
+    register(_name, _primitive)

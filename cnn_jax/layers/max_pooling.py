@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, mlir
 from jax.sharding import get_abstract_mesh
 
 from cnn_jax.layers import native
-from cnn_jax.layers.partition import by_batch
+from cnn_jax.layers.primitives import align, by_batch, define
 
 MOST_PIXELS = 15  # a side of a window whose places fit into a byte
 RULES = {
@@ -112,25 +112,14 @@ def infer_results(name: str, x: Any, *_: Any, shape: Any, **__: Any) -> Any:
 
 def batch(name: str, arguments: Any, axes: Any, *, windows: Windows, shape: Any, call: Any) -> Any:
     """Under `vmap` what is mapped is more of the batch."""
-    (count,) = {x.shape[axis] for x, axis in zip(arguments, axes, strict=True) if axis is not None}
-    moved = [
-        jnp.broadcast_to(x, (count, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
-        for x, axis in zip(arguments, axes, strict=True)
-    ]
+    count, moved = align(arguments, axes)
     results = bind(name, windows, (count * shape[0], *shape[1:]), *(x.reshape(-1, *x.shape[2:]) for x in moved))
     split = jax.tree.map(lambda result: result.reshape(count, *shape), results)
     return split, [0, 0] if name == "max_pool" else 0
 
 
-@cache
-def compiled(name: str, **parameters: Any) -> Any:
-    return jax.jit(partial(PRIMITIVES[name].bind, **parameters))
-
-
-def define(name: str, primitive: Primitive) -> None:
-    primitive.def_impl(lambda *arguments, **parameters: compiled(name, **parameters)(*arguments))
-    primitive.def_abstract_eval(partial(infer_results, name))
-    batching.primitive_batchers[primitive] = partial(batch, name)
+def register(name: str, primitive: Primitive) -> None:
+    define(primitive, partial(infer_results, name), partial(batch, name))
     mlir.register_lowering(primitive, partial(lower, name))
 
 
@@ -160,7 +149,7 @@ def define_linear(name: str, transposed: str) -> None:
 
 
 for _name, _primitive in PRIMITIVES.items():
-    define(_name, _primitive)
+    register(_name, _primitive)
 ad.primitive_jvps[PRIMITIVES["max_pool"]] = max_pool_jvp
 define_linear("take", "spread")
 define_linear("spread", "take")
