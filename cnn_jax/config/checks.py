@@ -58,6 +58,7 @@ NOT_NEGATIVE = (
     "penalty.l1",
     "penalty.l2",
     "penalty.max_norm",
+    "penalty.towards_start",
 )
 FRACTION = (
     "data.test_share",

@@ -173,7 +173,8 @@ class Optim:
 
 @dataclass(frozen=True)
 class Penalty:
-    """What large weights cost: l1 |w| + l2 w^2, summed over the weights; both is the elastic net."""
+    """What large weights cost: l1 |w| + l2 w^2, summed over the weights; both is the elastic net. And what it costs to
+    be far from where they began."""
 
     l1: float = 0.0
     """lambda of lambda |w|."""
@@ -185,6 +186,9 @@ class Penalty:
     """loss, a term of the loss, or proximal: the proximal map after each step, which makes weights exactly zero."""
     max_norm: float = 0.0
     """The longest that a unit's incoming weights may be, as one vector (Srivastava et al. 2014, 5.1); 0 is no bound."""
+    towards_start: float = 0.0
+    """lambda of lambda / 2 |w - w0|^2, w0 being the initial values: decay towards a trained network that the run begins
+    with, where optim.weight_decay is decay to zero (L2-SP, Li et al. 2018)."""
     penalized: str = "kernels"
     """What all this is of: kernels, or all parameters (max_norm is of kernels alone)."""
 
