@@ -9,6 +9,7 @@ from flax import traverse_util
 
 from cnn_jax import models
 from cnn_jax.config import Config, ConfigError
+from cnn_jax.models.frozen import Part
 from cnn_jax.models.residual import unstack_blocks
 from cnn_jax.train import variables as stored
 from cnn_jax.train.processes import print_once
@@ -72,23 +73,31 @@ def own_standardization(about: dict[str, Any], streamed: bool) -> tuple[tuple[fl
     return mean, std
 
 
-def load_variables(variables: dict[str, Any], folder: str, digest: str, num_classes: int) -> dict[str, Any]:
-    """The variables of `folder` in place of the drawn ones; the layers that tell the classes apart stay drawn where
-    their number differs.
+def load_variables(
+    variables: dict[str, Any], folder: str, digest: str, num_classes: int, part: Part | None = None
+) -> dict[str, Any]:
+    """The variables of `folder` in place of the drawn ones: those of the part, or all of them, where the layers that
+    tell the classes apart stay drawn if their number differs.
 
     Raises ConfigError where the two do not fit, naming all that does not, or where the folder has changed.
     """
     loaded, about = stored.load(Path(folder))
     if digest and about["digest"] != digest:
         raise ConfigError(f"--init_from={folder}: its variables are not those this config began with")
-    old, new = (traverse_util.flatten_dict(tree, sep="/") for tree in (unstack_blocks(loaded), variables))
-    differ = {name for name in old.keys() & new.keys() if old[name].shape != new[name].shape}
-    heads = {name for name in differ if (*old[name].shape[:-1], num_classes) == new[name].shape}
+    old, drawn = (traverse_util.flatten_dict(tree, sep="/") for tree in (unstack_blocks(loaded), variables))
+    new, heads = drawn, set[str]()
+    if part is not None:
+        new = {name: leaf for name, leaf in drawn.items() if part.holds(name.split("/"))}
+        old = {name: leaf for name, leaf in old.items() if name in new}
+    else:
+        differ = {name for name in old.keys() & new.keys() if old[name].shape != new[name].shape}
+        heads = {name for name in differ if (*old[name].shape[:-1], num_classes) == new[name].shape}
     wanted = {name: leaf.shape for name, leaf in new.items() if name not in heads}
     wrong = describe_mismatch({name: leaf for name, leaf in old.items() if name not in heads}, wanted)
     if wrong:
         raise ConfigError(f"--init_from={folder} does not fit: {wrong}")
     if heads:
         print_once(f"{folder} has other classes: drawn anew for {num_classes} are {', '.join(sorted(heads))}")
-    merged = {name: np.asarray(new[name] if name in heads else old[name]) for name in new}
+    taken = new.keys() - heads
+    merged = {name: np.asarray(old[name] if name in taken else drawn[name]) for name in drawn}
     return traverse_util.unflatten_dict(merged, sep="/")

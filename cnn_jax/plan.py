@@ -30,7 +30,7 @@ def load_or_known_sizes(config: Config, data_dir: str | None, download: bool, sk
     try:
         return load_config_dataset(config, data_dir, download, skip_damaged)
     except DataError:
-        sizes = known.absent(config.data.name) if config.data.crop else None
+        sizes = known.absent(config.data.name) if config.data.crop and not config.data.classes else None
         if sizes is None:
             raise
         return sizes

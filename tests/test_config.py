@@ -160,7 +160,8 @@ def test_none_is_the_networks_own_but_where_it_is_a_choice():
 
 
 def test_every_field_changes_the_fingerprint():
-    base = override(Config(), ["data.validation=10", "data.mean=0.4"])  # or patience, crop could not be set
+    # Or patience, crop, init_until could not be set.
+    base = override(Config(), ["data.validation=10", "data.mean=0.4", "init_from=somewhere"])
     seen = {config_lib.fingerprint(base)}
     for path, value in config_lib.flatten(base).items():
         other = {

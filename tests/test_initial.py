@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from cnn_jax import initial, presets, sweep, tasks, weights
+from cnn_jax import data, initial, presets, sweep, tasks, weights
 from cnn_jax.config import ConfigError, Model, override, replace_field
 from cnn_jax.data import Dataset, Field, class_numbers
 from cnn_jax.evaluation import networks
@@ -118,6 +118,25 @@ def test_another_number_of_classes_draws_the_head_anew_and_says_so(base, resolve
     variables_of(config, digits)
     assert capsys.readouterr().out.count(told) == 1
     assert_equal(start["params"]["conv1"], variables["params"]["conv1"])
+
+
+def test_a_run_begins_with_another_up_to_an_endpoint(base, trained, digits):
+    """Batch statistics too; what is above is drawn as without init_from, and may have other shapes there."""
+    config = begun(base, digits, trained, "seed=5", "init_until=stage1", "optim.frozen=stage1")
+    start, learned = variables_of(config, digits), stored.load(trained)[0]
+    drawn = variables_of(override(config, ["init_from=", "init_digest=", "init_until="]), digits)
+    flat, old, new = (traverse_util.flatten_dict(tree, sep="/") for tree in (start, learned, drawn))
+    copied = {name for name in flat if name.split("/")[1] in ("conv1", "stage1_block1")}
+    assert {name.split("/")[0] for name in copied} == {"params", "batch_stats"} and len(copied) < len(flat)
+    for name, leaf in flat.items():
+        np.testing.assert_array_equal(leaf, old[name] if name in copied else new[name])
+        assert name not in copied or name.endswith("scale") or not np.array_equal(leaf, new[name])
+    halved = data.select_classes(digits, ("1", "2", "3"))
+    assert variables_of(config, halved)["params"]["fc"]["kernel"].shape == (16, 3)
+    with pytest.raises(ConfigError, match="init_until=stage7: no such endpoint; did you mean stage3 or stage2"):
+        begun(base, digits, trained, "init_until=stage7")
+    with pytest.raises(ConfigError, match="init_until=stage1 is of init_from, which is empty"):
+        override(base, ["init_until=stage1"])
 
 
 def test_what_cannot_be_begun_with_is_named(base, resolved, trained, digits, tmp_path):

@@ -93,6 +93,8 @@ def check(config: Config) -> Config:
             raise ConfigError(f"{path}={values[path]}: must be at least 0 and below 1")
     if not all(deviation > 0 for deviation in config.data.std):
         raise ConfigError(f"data.std={format_value(config.data.std)}: must be above 0")
+    if config.init_until and not config.init_from:
+        raise ConfigError(f"init_until={config.init_until} is of init_from, which is empty: leave it out, or give both")
     check_sections(config)
     check_crops(config.data)
     check_optim(config.optim, config.penalty)

@@ -58,6 +58,8 @@ class Model:
 class Data:
     name: str = "cifar10"
     """Data set: one that comes with the packages, a TFDS name, or an image folder."""
+    classes: tuple[str, ...] = ()
+    """Those of the set's classes that there are, by name or number, labelled 0, 1, ... in this order; none is all."""
     validation: int = 0
     """Training examples held out as the validation split."""
     train_examples: int = 0
@@ -235,6 +237,9 @@ class Config:
     """Of the initial values, the order of the data and the augmentation."""
     init_from: str = ""
     """Folder of a converted checkpoint or a run, whose variables are the initial ones; empty is drawn by the seed."""
+    init_until: str = ""
+    """The endpoint up to which variables are taken from init_from: all that its value depends on, batch statistics too;
+    the rest is drawn by the seed. Empty is all that fits."""
     init_digest: str = ""
     """Of those variables; filled in when the config is resolved."""
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnn_jax.data import sources
+from cnn_jax.data.classes import select_classes
 from cnn_jax.data.dataset import (
     AS_STORED,
     IMAGE_AND_LABEL,
@@ -20,14 +21,24 @@ from cnn_jax.data.dataset import (
     class_numbers,
     draw,
     fingerprint,
-    hold_out,
-    select,
+    hold_out_validation,
 )
 from cnn_jax.data.sources import folder as image_folder
 from cnn_jax.data.sources import tfds
 from cnn_jax.data.stream import damaged
 
-__all__ = ["IMAGE_AND_LABEL", "DataError", "Dataset", "Decoding", "Field", "class_numbers", "draw", "load", "locate"]
+__all__ = [
+    "IMAGE_AND_LABEL",
+    "DataError",
+    "Dataset",
+    "Decoding",
+    "Field",
+    "class_numbers",
+    "draw",
+    "load",
+    "locate",
+    "select_classes",
+]
 
 
 def load(
@@ -76,16 +87,8 @@ def load(
         raise DataError(f"data.test_share={test_share:g} is of image folders, and {name!r} is none; leave it out")
     if skip_damaged and dataset.streamed:
         dataset = damaged.leave_out(dataset, progress)
-    splits, notes = dict(dataset.splits), dataset.notes
-    if validation:
-        if "validation" in splits:
-            notes += (f"its own validation images are left out: {validation} training images are validated on",)
-        train, size = splits["train"], dataset.count("train")
-        if validation >= size:
-            raise DataError(f"validation={validation} leaves nothing to train on: {name!r} has {size} examples")
-        splits["train"], splits["validation"] = (select(train, part) for part in hold_out(size, validation))
-    digest = dataset.fingerprint if dataset.streamed else fingerprint(splits)
-    return replace(dataset, splits=splits, notes=notes, fingerprint=digest)
+    dataset = hold_out_validation(dataset, validation)
+    return dataset if dataset.streamed else replace(dataset, fingerprint=fingerprint(dataset.splits))
 
 
 def locate(name: str, data_dir: str | os.PathLike | None) -> tuple[str, str | os.PathLike | None]:

@@ -130,7 +130,7 @@ class Dataset:
         names = [name for name, field in self.fields.items() if field.kind != "image"]
         if isinstance(examples, dict):
             return {name: examples[name] for name in names}
-        rows = [examples.read(index) for index in range(len(examples))]
+        rows = [examples.read_annotations(index) for index in range(len(examples))]
         return {name: np.stack([row[name] for row in rows]) for name in names}
 
     @property
@@ -201,6 +201,22 @@ def hold_out(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """
     order = np.random.RandomState(0).permutation(size)
     return np.sort(order[count:]), np.sort(order[:count])
+
+
+def hold_out_validation(dataset: Dataset, count: int) -> Dataset:
+    """The data set with so many of its training examples as split `validation`; itself where they are 0.
+
+    They take the place of validation images of its own, which is noted. Raises DataError where none is left.
+    """
+    if not count:
+        return dataset
+    notes, size = dataset.notes, dataset.count("train")
+    if "validation" in dataset.splits:
+        notes += (f"its own validation images are left out: {count} training images are validated on",)
+    if count >= size:
+        raise DataError(f"validation={count} leaves nothing to train on: {dataset.name!r} has {size} examples")
+    train, held = (select(dataset.splits["train"], part) for part in hold_out(size, count))
+    return replace(dataset, splits=dataset.splits | {"train": train, "validation": held}, notes=notes)
 
 
 def hold_out_by_class(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """The part of a network up to an endpoint, as a feature extractor that training leaves alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -27,14 +27,24 @@ class Part(NamedTuple):
     params: dict[str, Any]
     modules: frozenset[tuple[str, ...]]
 
+    def holds(self, path: Sequence[str]) -> bool:
+        """Whether it depends on a variable, given by its collection and its path there."""
+        collection, *module, _ = path
+        if collection == "params":
+            return bool(traverse_util.flatten_dict(self.params)[tuple(path[1:])])
+        return tuple(module) in self.modules
 
-def find_part(model: nn.Module, image_shape: tuple[int, int, int], endpoint: str) -> Part:
+
+def find_part(
+    model: nn.Module, image_shape: tuple[int, int, int], endpoint: str, setting: str = "optim.frozen"
+) -> Part:
     """The part of a network that its endpoint depends on, found in the traced training pass; nothing is computed.
 
     Args:
       model: a network.
       image_shape: (H, W, C) of what it sees.
       endpoint: one of those it returns.
+      setting: what names it, for the message.
 
     Raises:
       ConfigError: it returns no such endpoint.
@@ -50,7 +60,7 @@ def find_part(model: nn.Module, image_shape: tuple[int, int, int], endpoint: str
         keys = {"dropout": jax.random.key(0)}
         (_, endpoints), _ = model.apply(everything, image, train=True, mutable=["batch_stats"], rngs=keys)
         if endpoint not in endpoints:
-            raise ConfigError(f"optim.frozen={endpoint}: no such endpoint; {suggest(endpoint, endpoints)}")
+            raise ConfigError(f"{setting}={endpoint}: no such endpoint; {suggest(endpoint, endpoints)}")
         return endpoints[endpoint]
 
     rest = {name: value for name, value in variables.items() if name != "params"}

@@ -5,7 +5,7 @@ import functools
 import threading
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,8 +54,7 @@ def load_dataset(
         "test_share": test_share,
     }
     dataset = data.load(name, data_dir, fields=fields, **options)
-    for note in dataset.notes:
-        processes.print_once(f"{dataset.name}: {note}")
+    print_notes(dataset.name, dataset.notes)
     if dataset.damaged:
         count = f"{len(dataset.damaged)} images of {dataset.name} cannot be decoded and are left out:"
         processes.print_once("\n  ".join([count, *dataset.damaged]))
@@ -65,15 +64,31 @@ def load_dataset(
 draw_examples = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by side learn from
 
 
+@functools.lru_cache(maxsize=16)
+def choose_classes(dataset: Dataset, classes: tuple[str, ...], validation: int) -> Dataset:
+    """`data.select_classes`, once a process, and what is to be said of it; raises DataError."""
+    chosen = data.select_classes(dataset, classes, validation)
+    print_notes(dataset.name, chosen.notes[len(dataset.notes) :])
+    return chosen
+
+
+def print_notes(name: str, notes: Iterable[str]) -> None:
+    for note in notes:
+        processes.print_once(f"{name}: {note}")
+
+
 def load_config_dataset(config: Config, data_dir: str | None, download: bool, skip_damaged: bool = False) -> Dataset:
     """What the config learns from and is tested on; raises DataError, and ConfigError on an unknown task."""
     wanted, fields = config.data, tasks.find(config.task).fields(config)
     streamed = True if wanted.crop else None  # images of any size are, too: what is shown of them is chosen later
     decoding = data.Decoding(wanted.bits, bool(wanted.exif_orientation))
+    held_out = 0 if wanted.classes else wanted.validation  # of some classes alone when they are chosen
     dataset = load_dataset(
-        *(wanted.name, wanted.validation, data_dir, download, streamed, skip_damaged, fields),
+        *(wanted.name, held_out, data_dir, download, streamed, skip_damaged, fields),
         *(decoding, wanted.test_share),
     )
+    if wanted.classes:
+        dataset = choose_classes(dataset, wanted.classes, wanted.validation)
     count = 0 if dataset.streamed else wanted.train_examples
     return draw_examples(dataset, count, config.seed) if count else dataset
 

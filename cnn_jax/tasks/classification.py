@@ -37,7 +37,7 @@ def make(config: Config, dataset: Dataset, axis_name: str | None) -> Task:
       dataset: splits of `image` uint8 (N, H, W, C) and a label int32 (N,).
       axis_name: the mapped axis of the training step, or None.
     """
-    start = config.init_from, config.init_digest
+    start = config.init_from, config.init_digest, config.init_until
     objective, frozen = config.classification, config.optim.frozen
     return _make(config.model, config.data, objective, config.dtype, start, frozen, dataset, axis_name)
 
@@ -53,8 +53,10 @@ def complete(config: Config, dataset: Dataset) -> Config:
         config = initial.inherit_settings(config, min(shape[:2]))
     config = replace(config, data=complete_mean(config.data))
     config = replace(config, model=models.complete(config.model, min(shape[:2])))
-    if config.optim.frozen:  # an endpoint that is not there is told before anything runs
-        find_part(models.build(config.model.name, **models.build_arguments(config.model)), shape, config.optim.frozen)
+    for setting, endpoint in (("optim.frozen", config.optim.frozen), ("init_until", config.init_until)):
+        if endpoint:  # one that is not there is told before anything runs
+            model = models.build(config.model.name, **models.build_arguments(config.model))
+            find_part(model, shape, endpoint, setting)
     return config
 
 
@@ -64,7 +66,7 @@ def _make(
     data: Data,
     objective: Classification,
     dtype: str,
-    start: tuple[str, str],
+    start: tuple[str, str, str],
     frozen: str,
     dataset: Dataset,
     axis_name: str | None,
@@ -118,14 +120,16 @@ def _make(
     )
 
 
-def initial_variables(model: Any, key: jax.Array, shape: tuple[int, ...], start: tuple[str, str]) -> Any:
-    """Drawn for images of that shape, or those of a folder, its path and digest, where its layers fit."""
+def initial_variables(model: Any, key: jax.Array, shape: tuple[int, int, int], start: tuple[str, str, str]) -> Any:
+    """Drawn for images of that shape, or those of a folder, its path and digest, up to an endpoint or all that fit."""
     scan = getattr(model, "scan", False)
     # A leaf's initial value is a function of its path: drawn without the scan, a seed is the same network with it.
     unscanned = model.clone(scan=False) if scan else model
     variables = initialize(unscanned, key, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
-    if start[0]:
-        variables = initial.load_variables(variables, *start, model.num_classes)
+    folder, digest, until = start
+    if folder:
+        part = find_part(unscanned, shape, until, "init_until") if until else None
+        variables = initial.load_variables(variables, folder, digest, model.num_classes, part)
     return stack_blocks(variables) if scan else variables
 
 

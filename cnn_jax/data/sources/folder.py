@@ -71,6 +71,9 @@ class ImageFiles:
                 f"{self.name(index)} cannot be read ({error.strerror}); put it back, or add --skip_damaged"
             ) from error
 
+    def read_annotations(self, index: int) -> dict[str, Any]:
+        return {"label": self.labels[index]}
+
     def name(self, index: int) -> str:
         return os.path.join(self.folder, os.fsdecode(self.paths[index]))
 

@@ -232,10 +232,16 @@ class Records:
         return replace(self, records=self.records[indices])
 
     def read(self, index: int) -> dict[str, Any]:
+        return self._read(index, self.fields, ENCODED)
+
+    def read_annotations(self, index: int) -> dict[str, Any]:
+        return self._read(index, tuple(field for field in self.fields if field != "image"), None)
+
+    def _read(self, index: int, fields: tuple[str, ...], decoders: Any) -> dict[str, Any]:
         path, place = self._place(index)
         try:
             (record,) = open_reader(path).read([place])
-            example: Any = stored_features(self.folder, self.fields).deserialize_example_np(record, decoders=ENCODED)
+            example: Any = stored_features(self.folder, fields).deserialize_example_np(record, decoders=decoders)
             return {key: value if key == "image" else np.int32(value) for key, value in example.items()}
         except (RuntimeError, IndexError, DecodeError, ValueError, KeyError) as error:
             raise DataError(

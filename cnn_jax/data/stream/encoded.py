@@ -27,5 +27,8 @@ class Encoded(Protocol):
     def read(self, index: int) -> dict[str, Any]:
         """An example's fields: `image` encoded, bytes, the others as arrays of numpy. Raises DataError."""
 
+    def read_annotations(self, index: int) -> dict[str, Any]:
+        """The same without the image. Raises DataError."""
+
     def name(self, index: int) -> str:
         """Where the image is, for people."""
