@@ -64,6 +64,9 @@ class Data:
     """Training examples held out as the validation split."""
     train_examples: int = 0
     """How many of the training examples there are to learn from, drawn by the seed, fewer among more; 0 is all."""
+    examples_per_class: int = 0
+    """How many of the training examples of each class there are to learn from, drawn by the seed, fewer among more; 0
+    is all."""
     average_pool: int = 1
     """Pixels a side of the squares whose averages the network sees; 1 is the image itself."""
     canvas: int = 0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnn_jax.data import sources
-from cnn_jax.data.classes import select_classes
+from cnn_jax.data.classes import draw_of_each_class, select_classes
 from cnn_jax.data.dataset import (
     AS_STORED,
     IMAGE_AND_LABEL,
@@ -35,6 +35,7 @@ __all__ = [
     "Field",
     "class_numbers",
     "draw",
+    "draw_of_each_class",
     "load",
     "locate",
     "select_classes",
