@@ -53,7 +53,15 @@ class Relabelled:
 
 
 def draw_of_each_class(dataset: Dataset, count: int, seed: int) -> Dataset:
-    """The data set with `count` training examples of each class, in random order; its other splits stay.
+    """The data set with `count` training examples of each class, see `choose_of_each_class`; its other splits stay."""
+    chosen = choose_of_each_class(dataset, count, seed)
+    digest = hashlib.sha256(f"{dataset.fingerprint} {chosen.tolist()}".encode()).hexdigest()[:16]
+    splits = dataset.splits | {"train": select(dataset.splits["train"], chosen)}
+    return replace(dataset, splits=splits, fingerprint=digest)
+
+
+def choose_of_each_class(dataset: Dataset, count: int, seed: int) -> np.ndarray:
+    """The indices of `count` training examples of each class, in random order; of all of them where it is 0.
 
     Those of a smaller count are among those of a larger: of each class they are the beginning of one order, a function
     of the seed. Of streamed images all labels are read.
@@ -70,11 +78,8 @@ def draw_of_each_class(dataset: Dataset, count: int, seed: int) -> Dataset:
             "on; ask for as many or fewer"
         )
     order = np.random.default_rng([seed, len(labels)]).permutation(len(labels))
-    chosen = np.concatenate([order[labels[order] == label][:count] for label in range(len(names))])
-    chosen = order[np.isin(order, chosen)]
-    digest = hashlib.sha256(f"{dataset.fingerprint} {chosen.tolist()}".encode()).hexdigest()[:16]
-    splits = dataset.splits | {"train": select(dataset.splits["train"], chosen)}
-    return replace(dataset, splits=splits, fingerprint=digest)
+    chosen = np.concatenate([order[labels[order] == label][: count or None] for label in range(len(names))])
+    return order[np.isin(order, chosen)]
 
 
 def select_classes(dataset: Dataset, classes: Sequence[str], validation: int = 0) -> Dataset:

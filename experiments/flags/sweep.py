@@ -7,6 +7,7 @@ from absl import flags
 
 from cnn_jax import plan, studies, sweep
 from cnn_jax.config import Config, ConfigError
+from cnn_jax.data import Dataset
 from cnn_jax.train import processes
 from experiments.flags import launcher, recipe, runs
 from experiments.flags.settings import make_settings
@@ -38,6 +39,19 @@ def run(study: str, models: Sequence[str], axes: sweep.Axes, report: Callable[[P
     configs, datasets = runs.make_configs_and_datasets(
         models, {**axes, "seed": runs.parse_integers("seeds")}, workdir, FLAGS.plan
     )
+    if not FLAGS.plan:
+        recipe.print_names(models)
+    return run_configs(study, configs, datasets, workdir, report)
+
+
+def run_configs(
+    study: str,
+    configs: Sequence[Config],
+    datasets: Sequence[Dataset],
+    workdir: Path,
+    report: Callable[[Path], str] | None = None,
+) -> int:
+    """`run` of configs that are made already, and of what each learns from."""
     if FLAGS.plan:
         if all(dataset.streamed for dataset in datasets):
             print(plan.estimate_plan(configs, datasets, workdir, make_settings().layout, FLAGS.hours))
@@ -49,7 +63,6 @@ def run(study: str, models: Sequence[str], axes: sweep.Axes, report: Callable[[P
         configs = [select_cell(configs, FLAGS.cell)]
     sweep.run_folders(configs, workdir)  # two that are the same are refused before anything is written
     processes.run_on_leader(lambda: studies.begin(workdir, study))
-    recipe.print_names(models)
     outcomes = sweep.run(configs, workdir, make_settings())
     if FLAGS.cell is None and processes.is_leader():
         print(report(workdir) if report else studies.write(study, workdir))

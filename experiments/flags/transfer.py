@@ -1,0 +1,122 @@
+"""Flags of a network that is to serve other classes, and what the pages make of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from cnn_jax import config as config_lib
+from cnn_jax import sweep
+from cnn_jax.config import Config, ConfigError
+from cnn_jax.data import Dataset, draw_of_each_class
+from cnn_jax.evaluation import networks
+from cnn_jax.studies.transfer import probe, ways
+from cnn_jax.studies.transfer import source as sources
+from cnn_jax.tasks.images import SHOWN
+from cnn_jax.train import variables as stored
+from experiments.flags import launcher, recipe, runs
+from experiments.flags import weights as weights_flags
+from experiments.flags.settings import make_settings
+
+FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(weights_flags)
+flags.DEFINE_list("how", list(ways.WAYS), f"Ways to use the network: {', '.join(ways.WAYS)}.")
+flags.DEFINE_list("cut", [], "Endpoints up to which it is used by the ways that have a cut; by default some of all.")
+flags.DEFINE_list("examples", ["1", "5", "20", "60"], "Training examples of each class, drawn by the seed; 0 is all.")
+flags.DEFINE_integer("image_size", None, "Pixels a side that images of any size are shown at.", lower_bound=8)
+flags.DEFINE_string("unrelated", None, "A run or converted checkpoint of a task far from this, fine-tuned beside it.")
+
+FEW, MANY = tuple("01234"), tuple("56789")
+DIGITS_NETWORK = "resnet8"
+
+
+class Base(NamedTuple):
+    """A network, and the config of a run that begins with all of it.
+
+    Attributes:
+      config: complete.
+      dataset: all that there is to learn from.
+      network: what is known of it.
+    """
+
+    config: Config
+    dataset: Dataset
+    network: ways.Network
+
+
+def make_bases(workdir: Path) -> list[Base]:
+    """That of the network to be transferred, and where --unrelated names one that of it too.
+
+    The network is that of --init_from or --weights; without either it is one that learns the digits 0 to 4 first, and
+    then meets 5 to 9. Raises whatever a user can mend.
+    """
+    axes: dict[Any, Sequence[Any]] = {}
+    if FLAGS.weights:
+        folder = launcher.expand_path(FLAGS.weights), FLAGS.model, FLAGS.source, FLAGS.ignore_surplus
+        start = sources.convert(*folder, workdir / "source")
+    elif FLAGS.init_from:
+        start = launcher.expand_path(FLAGS.init_from)
+    elif FLAGS.dataset == "digits":
+        start, axes = learn_digits(workdir / "source"), {"data.classes": [MANY]}
+    else:
+        raise ConfigError("give the network that is transferred: --init_from, or --weights with --model and --source")
+    if FLAGS.image_size:
+        side = FLAGS.image_size
+        shown = (side, (side, round(side / SHOWN)), side)
+        axes["data.crop", "data.short_side", "data.test_short_side"] = [shown]
+    others = [launcher.expand_path(FLAGS.unrelated)] if FLAGS.unrelated else []
+    return [make_base(folder, axes, workdir) for folder in (start, *others)]
+
+
+def make_base(folder: Path, axes: sweep.Axes, workdir: Path) -> Base:
+    """The base that begins with the variables of the folder."""
+    FLAGS.init_from = str(folder)
+    model = stored.describe(folder)["model"]["name"]
+    (config,), (dataset,) = runs.make_configs_and_datasets([model], axes, workdir)
+    return Base(config, dataset, sources.describe(config, dataset))
+
+
+def learn_digits(workdir: Path) -> Path:
+    """The run folder of a network that has learned the digits 0 to 4; trained where it is not there yet."""
+    configs = runs.make_configs([DIGITS_NETWORK], {"data.classes": [FEW], "data.validation": [0]}, workdir)
+    (outcome,) = sweep.run(configs, workdir, make_settings())
+    if outcome.error:
+        raise ConfigError(f"the network of the digits 0 to 4 could not be trained: {outcome.error}")
+    return outcome.folder
+
+
+def make_configs(
+    bases: Sequence[Base], names: Sequence[str], counts: Sequence[int], seeds: Sequence[int]
+) -> tuple[list[Config], list[Dataset]]:
+    """Every way at every cut on every number of examples a class with every seed, and of another base fine-tuning.
+
+    Raises ConfigError or DataError, before anything runs.
+    """
+    layout, assignments, found = make_settings().layout, runs.make_assignments(), []
+    for base in bases:
+        for count in counts:
+            if count:
+                draw_of_each_class(base.dataset, count, 0)  # a class with fewer is told now
+        own = names if base is bases[0] else [name for name in names if name == "finetune"]
+        cells = ways.make_cells(base.config, own, choose_cuts(base), base.network)
+        cells = [sweep.resolve(cell, layout, base.dataset) for cell in cells]
+        sizes = {count: count * base.dataset.num_classes or base.dataset.count("train") for count in counts}
+        spread = ways.spread_cells(cells, sizes, seeds, FLAGS.epochs or ways.PASSES)
+        found += [config_lib.override(cell, recipe.fit_batch_norm(cell, assignments)) for cell in spread]
+    return found, [bases[0].dataset] * len(found)
+
+
+def fit_linear(bases: Sequence[Base], counts: Sequence[int], seeds: Sequence[int], workdir: Path) -> None:
+    """Measures the linear way of each base at every endpoint and writes it into the workdir; raises DataError."""
+    measured = []
+    for config, dataset, known in bases:
+        channels = {name: shape[-1] for name, shape in sources.endpoint_shapes(config, dataset).items()}
+        network = networks.load(known.folder)
+        measured.append(probe.measure(config, dataset, network, channels, counts, seeds, workdir / "features"))
+    probe.write(measured, workdir)
+
+
+def choose_cuts(base: Base) -> list[str]:
+    """--cut, or the middle one and the last of the network's endpoints that are maps."""
+    return FLAGS.cut or sources.middle_and_last(base.config, base.dataset)
