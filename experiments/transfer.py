@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax.studies import transfer
-from cnn_jax.studies.transfer import ways
+from cnn_jax.studies.transfer import confusion, ways
 from experiments.flags import launcher, runs
 from experiments.flags import sweep as sweep_flags
 from experiments.flags import transfer as transfer_flags
@@ -34,6 +34,7 @@ def main() -> int:
     def report(workdir: Path) -> str:
         if ways.LINEAR in names:
             transfer_flags.fit_linear(bases, counts, seeds, workdir)
+        confusion.measure(workdir, bases[0].dataset)
         return transfer.write(workdir)
 
     return sweep_flags.run_configs("transfer", configs, datasets, workdir, report)

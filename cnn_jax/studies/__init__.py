@@ -20,6 +20,7 @@ STUDIES = {
     "architectures": "architectures",
     "depth_diagnostics": "depth",
     "regularization": "regularization",
+    "transfer": "transfer",
     **dict.fromkeys(("normalization", "pooling", "activation", "padding"), "factors"),
 }
 """By name, the module here that has what rebuilds the page of a workdir."""

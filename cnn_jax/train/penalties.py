@@ -80,11 +80,11 @@ def towards_start(strength: float, penalized: str) -> optax.GradientTransformati
     def init(params: Any) -> Any:
         return jax.tree.map(jnp.asarray, params)
 
-    def update(updates: Any, start: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         def pull(update: jax.Array, leaf: jax.Array, first: jax.Array, penalized: bool) -> jax.Array:
             return update + strength * (leaf - first) if penalized else update
 
-        return jax.tree.map(pull, updates, params, start, mask(params, penalized)), start
+        return jax.tree.map(pull, updates, params, state, mask(params, penalized)), state
 
     return optax.GradientTransformation(init, update)
 

@@ -63,7 +63,7 @@ def run_configs(
         configs = [select_cell(configs, FLAGS.cell)]
     sweep.run_folders(configs, workdir)  # two that are the same are refused before anything is written
     processes.run_on_leader(lambda: studies.begin(workdir, study))
-    outcomes = sweep.run(configs, workdir, make_settings())
+    outcomes = sweep.run(configs, workdir, make_settings()) if configs else []
     if FLAGS.cell is None and processes.is_leader():
         print(report(workdir) if report else studies.write(study, workdir))
     return int(any(outcome.error for outcome in outcomes))

@@ -22,7 +22,7 @@ from experiments.flags.settings import make_settings
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(weights_flags)
 flags.DEFINE_list("how", list(ways.WAYS), f"Ways to use the network: {', '.join(ways.WAYS)}.")
-flags.DEFINE_list("cut", [], "Endpoints up to which it is used by the ways that have a cut; by default some of all.")
+flags.DEFINE_list("cut", [], "Endpoints up to which it is frozen; the linear way is tried at every one.")
 flags.DEFINE_list("examples", ["1", "5", "20", "60"], "Training examples of each class, drawn by the seed; 0 is all.")
 flags.DEFINE_integer("image_size", None, "Pixels a side that images of any size are shown at.", lower_bound=8)
 flags.DEFINE_string("unrelated", None, "A run or converted checkpoint of a task far from this, fine-tuned beside it.")
@@ -58,7 +58,8 @@ def make_bases(workdir: Path) -> list[Base]:
     elif FLAGS.init_from:
         start = launcher.expand_path(FLAGS.init_from)
     elif FLAGS.dataset == "digits":
-        start, axes = learn_digits(workdir / "source"), {"data.classes": [MANY]}
+        start = learn_digits(workdir / "source")
+        axes["data.classes"] = [MANY]
     else:
         raise ConfigError("give the network that is transferred: --init_from, or --weights with --model and --source")
     if FLAGS.image_size:
@@ -118,5 +119,5 @@ def fit_linear(bases: Sequence[Base], counts: Sequence[int], seeds: Sequence[int
 
 
 def choose_cuts(base: Base) -> list[str]:
-    """--cut, or the middle one and the last of the network's endpoints that are maps."""
-    return FLAGS.cut or sources.middle_and_last(base.config, base.dataset)
+    """--cut, or a late one of the network's endpoints that are maps."""
+    return FLAGS.cut or [sources.choose_cut(base.config, base.dataset)]

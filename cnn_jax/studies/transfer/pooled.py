@@ -93,7 +93,8 @@ def take(network: Network, data: Data, dataset: Dataset, folder: Path) -> Featur
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, or not whole
         splits = {split: extract(shown, dataset, split, POOLED) for split in SPLITS}
         seconds, buffer = time.monotonic() - begun, io.BytesIO()
-        np.savez(buffer, seconds=np.float64(seconds), **splits)
+        arrays: dict[str, Any] = {"seconds": np.float64(seconds), **splits}
+        np.savez(buffer, **arrays)
         write_atomically(file, buffer.getvalue())
         return Features(splits, labels, seconds)
 

@@ -56,10 +56,10 @@ def endpoint_shapes(config: Config, dataset: Dataset) -> dict[str, tuple[int, ..
     return order
 
 
-def middle_and_last(config: Config, dataset: Dataset) -> list[str]:
-    """The middle one and the last of the endpoints that are maps of more than one pixel."""
+def choose_cut(config: Config, dataset: Dataset) -> str:
+    """Of the endpoints that are maps of more than one pixel the one three quarters of the way."""
     maps = [name for name, shape in endpoint_shapes(config, dataset).items() if len(shape) == 3 and shape[0] > 1]
-    return list(dict.fromkeys([maps[(len(maps) - 1) // 2], maps[-1]]))
+    return maps[3 * (len(maps) - 1) // 4]
 
 
 def build(config: Config) -> Any:
