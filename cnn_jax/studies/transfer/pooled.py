@@ -88,7 +88,7 @@ def take(network: Network, data: Data, dataset: Dataset, folder: Path) -> Featur
     file = require_writable(folder) / f"{key(shown, dataset)}.npz"
     labels = {split: dataset.annotations(split)["label"] for split in SPLITS}
     try:
-        with np.load(file, allow_pickle=False) as there:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as there:
             return Features({split: there[split] for split in SPLITS}, labels, float(there["seconds"]))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none, or not whole
         splits = {split: extract(shown, dataset, split, POOLED) for split in SPLITS}
