@@ -7,6 +7,7 @@ from cnn_jax.report.cells import number, seed
 from cnn_jax.report.claims import Comparison, Group, Metric, compare
 from cnn_jax.report.significance import Kind
 from cnn_jax.studies.transfer.cells import Cell, Study, choose_linear, counts, find
+from cnn_jax.studies.transfer.probe import ALL
 from cnn_jax.studies.transfer.ways import AXES, LINEAR
 from cnn_jax.train.record import Run
 
@@ -66,9 +67,9 @@ def middle_beats_last(study: Study, count: int) -> list[Comparison]:
     """The cut that held-out training examples chose among all but the last, against the last endpoint of all."""
     if not study.endpoints:
         return []
-    last = next(name for name in reversed(study.endpoints) if name != "all")
+    last = next(name for name in reversed(study.endpoints) if name != ALL)
     cells = [cell for cell in study.cells if (cell.way, cell.examples) == (LINEAR, count)]
-    middle = choose_linear([cell for cell in cells if cell.cut not in (last, "all")], count)
+    middle = choose_linear([cell for cell in cells if cell.cut not in (last, ALL)], count)
     end = next((cell for cell in cells if cell.cut == last), None)
     text = f"with {told(count)} a class the last layer's features have higher test error than a middle layer's"
     return judge("the_middle_beats_the_last", text, end, middle, "higher")

@@ -97,8 +97,3 @@ def assign_folds(labels: np.ndarray) -> np.ndarray:
 def regress(rows: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression:
     """The minimum, by L-BFGS."""
     return LogisticRegression(C=strength, max_iter=STEPS, tol=1e-3).fit(rows, labels)
-
-
-def count_parameters(features: int, classes: int) -> int:
-    """Weights and biases."""
-    return (features + 1) * classes
