@@ -6,7 +6,7 @@
     ./launch.sh transfer --dataset=PATH --init_from=RUN --unrelated=RUN --how=linear,finetune --examples=1,10
 
 Ways: scratch, linear (a logistic regression on the features at the cut), frozen (up to the cut, the rest drawn anew),
-partial (frozen up to the cut), finetune, l2sp. Here: experiments/results/transfer*.
+partial (frozen up to the cut, the rest begins trained), finetune, l2sp (with decay towards the start).
 """
 
 from pathlib import Path
