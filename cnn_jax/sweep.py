@@ -12,6 +12,7 @@ from tqdm import tqdm
 from cnn_jax import config as config_lib
 from cnn_jax import tasks
 from cnn_jax.config import Config, ConfigError
+from cnn_jax.config.fields import format_value
 from cnn_jax.data import Dataset
 from cnn_jax.runner import Outcome, Settings, execute
 from cnn_jax.train import devices, processes, record
@@ -70,8 +71,8 @@ def label_configs(configs: Sequence[Config]) -> dict[Config, str]:
     first, labels = config_lib.flatten(configs[0]), {}
     for config in configs:
         fields = config_lib.flatten(config)
-        others = [f"{path}={value}" for path, value in fields.items() if value != first[path]]
-        named = [field for field in others if not field.startswith(("seed=", "model.name="))]
+        others = [f"{path}={format_value(value)}" for path, value in fields.items() if value != first[path]]
+        named = [field for field in others if not field.startswith(("seed=", "model.name=", "init_digest="))]
         labels[config] = " ".join([config.model.name, *named])
     return labels
 

@@ -76,6 +76,18 @@ def find_part(
     return Part(params, frozenset(owners | scopes))
 
 
+def find_endpoints(model: nn.Module, image_shape: tuple[int, int, int]) -> list[str]:
+    """The names of the endpoints that a network returns, in its order; nothing is computed."""
+    found: list[str] = []
+
+    def apply(image: jax.Array) -> None:
+        (_, endpoints), _ = model.init_with_output(jax.random.key(0), image)
+        found.extend(endpoints)
+
+    jax.eval_shape(apply, jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+    return found
+
+
 def _variables(operands: Any) -> Iterator[Any]:
     return (operand for operand in operands if not isinstance(operand, Literal))
 

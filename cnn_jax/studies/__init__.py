@@ -21,6 +21,7 @@ STUDIES = {
     "depth_diagnostics": "depth",
     "regularization": "regularization",
     "transfer": "transfer",
+    "transferability": "transferability",
     **dict.fromkeys(("normalization", "pooling", "activation", "padding"), "factors"),
 }
 """By name, the module here that has what rebuilds the page of a workdir."""
