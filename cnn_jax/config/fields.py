@@ -243,6 +243,9 @@ class Config:
     init_until: str = ""
     """The endpoint up to which variables are taken from init_from: all that its value depends on, batch statistics too;
     the rest is drawn by the seed. Empty is all that fits."""
+    init_new_head: bool = False
+    """Whether the layers that tell the classes apart begin anew whatever init_from has of them, and small: a tenth of
+    what the seed draws, with biases of 1."""
     init_digest: str = ""
     """Of those variables; filled in when the config is resolved."""
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from cnn_jax import config as config_lib
-from cnn_jax import sweep
+from cnn_jax import presets, sweep
 from cnn_jax.config import Config, ConfigError
 from cnn_jax.data import Dataset, draw_of_each_class
 from cnn_jax.evaluation import networks
@@ -24,11 +24,16 @@ flags.adopt_module_key_flags(weights_flags)
 flags.DEFINE_list("how", list(ways.WAYS), f"Ways to use the network: {', '.join(ways.WAYS)}.")
 flags.DEFINE_list("cut", [], "Endpoints up to which it is frozen; the linear way is tried at every one.")
 flags.DEFINE_list("examples", ["1", "5", "20", "60"], "Training examples of each class, drawn by the seed; 0 is all.")
-flags.DEFINE_integer("image_size", None, "Pixels a side that images of any size are shown at.", lower_bound=8)
+flags.DEFINE_list(
+    "image_size",
+    [],
+    "Pixels a side that images of any size are shown at: 96, or 96,160,224; the linear way is tried at every one, "
+    "trained ways at the first.",
+)
 flags.DEFINE_string("unrelated", None, "A run or converted checkpoint of a task far from this, fine-tuned beside it.")
 
 FEW, MANY = tuple("01234"), tuple("56789")
-DIGITS_NETWORK = "resnet8"
+DIGITS_NETWORK = "lenet5_full"
 
 
 class Base(NamedTuple):
@@ -36,11 +41,13 @@ class Base(NamedTuple):
 
     Attributes:
       config: complete.
+      enlarged: the same, at the further sizes of --image_size.
       dataset: all that there is to learn from.
       network: what is known of it.
     """
 
     config: Config
+    enlarged: list[Config]
     dataset: Dataset
     network: ways.Network
 
@@ -62,10 +69,12 @@ def make_bases(workdir: Path) -> list[Base]:
         axes["data.classes"] = [MANY]
     else:
         raise ConfigError("give the network that is transferred: --init_from, or --weights with --model and --source")
-    if FLAGS.image_size:
-        side = FLAGS.image_size
-        shown = (side, (side, round(side / SHOWN)), side)
-        axes["data.crop", "data.short_side", "data.test_short_side"] = [shown]
+    sides = runs.parse_integers("image_size") if FLAGS.image_size else []
+    if any(side < 8 for side in sides):
+        raise ConfigError(f"--image_size={','.join(FLAGS.image_size)}: give 8 pixels or more, 96 or 96,160,224")
+    if sides:
+        shown = [(side, (side, round(side / SHOWN)), side) for side in dict.fromkeys(sides)]
+        axes["data.crop", "data.short_side", "data.test_short_side"] = shown
     others = [launcher.expand_path(FLAGS.unrelated)] if FLAGS.unrelated else []
     return [make_base(folder, axes, workdir) for folder in (start, *others)]
 
@@ -74,8 +83,9 @@ def make_base(folder: Path, axes: sweep.Axes, workdir: Path) -> Base:
     """The base that begins with the variables of the folder."""
     FLAGS.init_from = str(folder)
     model = stored.describe(folder)["model"]["name"]
-    (config,), (dataset,) = runs.make_configs_and_datasets([model], axes, workdir)
-    return Base(config, dataset, sources.describe(config, dataset))
+    (config, *enlarged), (dataset, *_) = runs.make_configs_and_datasets([model], axes, workdir)
+    own = presets.PRESETS[presets.choose(FLAGS.dataset, model, recipe.is_folder())]
+    return Base(config, enlarged, dataset, sources.describe(config, dataset, own))
 
 
 def learn_digits(workdir: Path) -> Path:
@@ -103,18 +113,28 @@ def make_configs(
         cells = ways.make_cells(base.config, own, choose_cuts(base), base.network)
         cells = [sweep.resolve(cell, layout, base.dataset) for cell in cells]
         sizes = {count: count * base.dataset.num_classes or base.dataset.count("train") for count in counts}
-        spread = ways.spread_cells(cells, sizes, seeds, FLAGS.epochs or ways.PASSES)
+        spread = ways.spread_cells(cells, sizes, seeds, FLAGS.epochs or choose_passes(base))
         found += [config_lib.override(cell, recipe.fit_batch_norm(cell, assignments)) for cell in spread]
     return found, [bases[0].dataset] * len(found)
 
 
+def choose_passes(base: Base) -> float:
+    """Of images of a few pixels, which are seen fast, as many as networks drawn anew want; of others fewer."""
+    return ways.PASSES if base.dataset.streamed else ways.SMALL_PASSES
+
+
 def fit_linear(bases: Sequence[Base], counts: Sequence[int], seeds: Sequence[int], workdir: Path) -> None:
-    """Measures the linear way of each base at every endpoint and writes it into the workdir; raises DataError."""
+    """Measures the linear way of each base at every endpoint and size, and writes it into the workdir.
+
+    Raises DataError.
+    """
     measured = []
-    for config, dataset, known in bases:
-        channels = {name: shape[-1] for name, shape in sources.endpoint_shapes(config, dataset).items()}
-        network = networks.load(known.folder)
-        measured.append(probe.measure(config, dataset, network, channels, counts, seeds, workdir / "features"))
+    for base in bases:
+        channels = {name: shape[-1] for name, shape in sources.endpoint_shapes(base.config, base.dataset).items()}
+        network, folder = networks.load(base.network.folder), workdir / "features"
+        for config in (base.config, *base.enlarged):
+            measured.append(probe.measure(config, base.dataset, network, channels, counts, seeds, folder))
+            print(f"{base.network.folder}: features taken in {measured[-1]['features_seconds']:.1f} s")
     probe.write(measured, workdir)
 
 

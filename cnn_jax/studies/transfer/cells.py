@@ -20,6 +20,7 @@ class Cell(NamedTuple):
       way: one of WAYS.
       cut: the endpoint up to which the network is used; "" where the way has none.
       source: folder of the network's variables; "" where there is none.
+      size: pixels a side of images enlarged for it alone; 0 where they are shown as to the other ways.
       examples: of each class, data.examples_per_class; 0 is all.
       runs: by seed.
     """
@@ -27,13 +28,14 @@ class Cell(NamedTuple):
     way: str
     cut: str
     source: str
+    size: int
     examples: int
     runs: list[Run]
 
     @property
     def name(self) -> str:
-        """`frozen to fire5`."""
-        return f"{self.way} to {self.cut}" if self.cut else self.way
+        """`frozen to fire5`, `linear to fire9 at 224 px`."""
+        return (f"{self.way} to {self.cut}" if self.cut else self.way) + (f" at {self.size} px" if self.size else "")
 
 
 class Study(NamedTuple):
@@ -55,17 +57,19 @@ def read(workdir: Path) -> Study:
 
     The network that is transferred is the one that more ways than one, or than any other, begin with.
     """
-    groups: dict[tuple[str, str, str, int], list[Run]] = {}
+    groups: dict[tuple[str, str, str, int, int], list[Run]] = {}
     linear = probe.read(workdir)
     alone = linear and not any(workdir.glob("*/config.json"))
     found = [(recognize(run.config), run) for run in ([] if alone else read_runs(workdir))]
     found += [((LINEAR, cut), run) for cut, run in linear]
+    shown = linear[0][1].config["data"]["crop"] if linear else None
     for (way, cut), run in sorted(found, key=lambda pair: seed(pair[1])):
-        source = run.config["init_from"] if way != "scratch" else ""
-        groups.setdefault((way, cut, source, run.config["data"]["examples_per_class"]), []).append(run)
-    sources = [source for _, _, source, _ in groups if source]
+        source, data = run.config["init_from"] if way != "scratch" else "", run.config["data"]
+        size = data["crop"] if way == LINEAR and data["crop"] != shown else 0
+        groups.setdefault((way, cut, source, size, data["examples_per_class"]), []).append(run)
+    sources = [source for _, _, source, *_ in groups if source]
     own = max(dict.fromkeys(sources), key=sources.count, default="")
-    ordered = sorted(groups, key=lambda key: (list(WAYS).index(key[0]), key[3] or math.inf))
+    ordered = sorted(groups, key=lambda key: (list(WAYS).index(key[0]), key[3], key[4] or math.inf))
     cells = [Cell(*key, groups[key]) for key in ordered]
     endpoints = list(dict.fromkeys(cut for cut, _ in linear))
     return Study(
@@ -93,7 +97,10 @@ def mean(cell: Cell, metric: str) -> float:
 
 
 def choose_linear(cells: Sequence[Cell], count: int) -> Cell | None:
-    """The linear cell on so many examples whose cut has the lowest mean held-out error, of equals the later."""
+    """The linear cell on so many examples whose cut and size have the lowest mean held-out error, of equals the later.
+
+    Of one example a class, of which none can be held out, the last.
+    """
     there = [cell for cell in cells if (cell.way, cell.examples) == (LINEAR, count)]
     known = [cell for cell in there if math.isfinite(mean(cell, "held_out_error"))]
     return min(reversed(known or there[-1:]), key=lambda cell: mean(cell, "held_out_error"), default=None)

@@ -68,7 +68,7 @@ def middle_beats_last(study: Study, count: int) -> list[Comparison]:
     if not study.endpoints:
         return []
     last = next(name for name in reversed(study.endpoints) if name != ALL)
-    cells = [cell for cell in study.cells if (cell.way, cell.examples) == (LINEAR, count)]
+    cells = [cell for cell in study.cells if (cell.way, cell.examples, cell.size) == (LINEAR, count, 0)]
     middle = choose_linear([cell for cell in cells if cell.cut not in (last, ALL)], count)
     end = next((cell for cell in cells if cell.cut == last), None)
     text = f"with {told(count)} a class the last layer's features have higher test error than a middle layer's"

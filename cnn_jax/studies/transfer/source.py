@@ -36,11 +36,10 @@ def convert(file: Path, model: str | None, source: str | None, ignore_surplus: S
     return folder
 
 
-def describe(config: Config, dataset: Dataset) -> Network:
-    """What is known of the network of a complete config that begins with it."""
-    model, shape = build(config), input_shape(config.data, dataset)
-    variables = variable_shapes(model, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
-    return Network(config.init_from, find_heads(model, shape), "batch_stats" in variables)
+def describe(config: Config, dataset: Dataset, recipe: Config) -> Network:
+    """What is known of the network of a complete config that begins with it, and of the recipe that is its own."""
+    heads = find_heads(build(config), input_shape(config.data, dataset))
+    return Network(config.init_from, heads, recipe.optim.learning_rate, recipe.model.initialization)
 
 
 def endpoint_shapes(config: Config, dataset: Dataset) -> dict[str, tuple[int, ...]]:

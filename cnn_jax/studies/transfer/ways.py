@@ -42,11 +42,15 @@ WAYS = {
     ),
 }
 AXES = (
+    "data.crop",
     "data.examples_per_class",
     "data.mean",
+    "data.short_side",
     "data.std",
+    "data.test_short_side",
     "init_digest",
     "init_from",
+    "init_new_head",
     "init_until",
     "model.initialization",
     "optim.clip_norm",
@@ -63,14 +67,14 @@ AXES = (
 
 HEAD_RATE = 10
 """What a new head's learning rate is a multiple of: that of layers that begin trained."""
-RATES = {True: (0.01, 0.1), False: (0.001, 0.01)}
-"""Learning rates of what begins trained and of what is drawn anew, with batch norm and without it."""
+TRAINED_RATE = 0.1
+"""The learning rate of layers that begin trained, as a part of what the network's recipe has for layers drawn anew."""
 CLIP = 1.0
 """The longest gradient, as in big_vision's transfer recipe: without a bound the first ones of a layer drawn anew on
 trained features, which are large, end SqueezeNet at chance (loss 16 in the third step, then ln 17 for good)."""
 LEAST_STEPS = 60
-PASSES = 10.0
-"""Over the examples there are, but no fewer than LEAST_STEPS steps."""
+PASSES, SMALL_PASSES = 10.0, 60.0
+"""Over the examples there are, but no fewer than LEAST_STEPS steps: of photographs, and of small images in memory."""
 
 
 class Network(NamedTuple):
@@ -79,12 +83,14 @@ class Network(NamedTuple):
     Attributes:
       folder: of its variables, see `Config.init_from`.
       heads: see `models.heads.find_heads`.
-      normalized: whether it has batch norm.
+      rate: the learning rate of its own recipe, which draws all anew.
+      initialization: `Model.initialization` of that recipe.
     """
 
     folder: str
     heads: tuple[str, ...]
-    normalized: bool
+    rate: float
+    initialization: str | None
 
 
 def parse(names: Sequence[str]) -> list[str]:
@@ -100,15 +106,14 @@ def parse(names: Sequence[str]) -> list[str]:
 def config_fields(name: str, cut: str, network: Network) -> dict[str, Any]:
     """The fields that make a config this way of using the network."""
     way = WAYS[name]
-    trained, drawn = RATES[network.normalized]
     fields = {field: cut if value is CUT else value for field, value in way.fields.items()}
-    rate = drawn if way.drawn else trained
+    rate = network.rate * (1.0 if way.drawn else TRAINED_RATE)
     fields |= {"optim.learning_rate": rate, "optim.warmup_learning_rate": rate / HEAD_RATE, "optim.clip_norm": CLIP}
     if name == "scratch":
-        return fields | {"init_from": "", "init_digest": "", "model.initialization": "he"}
+        return fields | {"init_from": "", "init_digest": "", "model.initialization": network.initialization}
     if not way.drawn:
         fields["optim.rates"] = tuple(f"{head}:{HEAD_RATE}" for head in network.heads)
-    return fields | {"init_from": network.folder}
+    return fields | {"init_from": network.folder, "init_new_head": True}
 
 
 def count_steps(examples: int, batch_size: int, passes: float) -> int:
