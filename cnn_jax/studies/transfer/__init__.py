@@ -9,25 +9,25 @@ from cnn_jax.report.cells import number, seed
 from cnn_jax.report.page import Table
 from cnn_jax.report.tables import format_mean, spread
 from cnn_jax.studies.transfer import confusion, figures
-from cnn_jax.studies.transfer.cells import Cell, Study, chosen, counts, mean, read, values
+from cnn_jax.studies.transfer.cells import Cell, Study, chosen, counts, mean, read, sizes_shown, values
 from cnn_jax.studies.transfer.claims import verdicts
 from cnn_jax.studies.transfer.ways import AXES, LINEAR, WAYS
 from cnn_jax.train.record import Run
 from cnn_jax.train.task import ERROR
 
-COLUMNS = ("way", "cut", "source", "examples", "seed", "steps", "train_error", "held_out_error", "test_error")
+COLUMNS = ("way", "cut", "source", "size", "examples", "seed", "steps", "train_error", "held_out_error", "test_error")
 COLUMNS += ("strength", "trained_parameters", "seconds")
 CHOSEN = (
-    "Mean ± sample standard deviation over seeds, which draw the examples. The linear way's cut is the one with the "
-    "lowest error on training examples held out, and its strength too; seconds are of one run, of the linear way of "
-    "the regression alone, its features being taken once for all."
+    "Mean ± sample standard deviation over seeds, which draw the examples. The linear way's cut and size of images are "
+    "those with the lowest error on training examples held out, and its strength too; seconds are of one run, of the "
+    "linear way of the regression alone, its features being taken once for all."
 )
 CAPTIONS = {
     "error_against_examples": "How, and when: test error against the training examples of each class, mean over seeds, "
     "bars of one sample standard deviation; of the linear way at the cut that held-out training examples chose.",
     "error_against_cut": "What: test error against the endpoint up to which the network is used. Lines, a logistic "
-    "regression on the endpoint's features, averaged over its map (all: every endpoint's side by side); markers, the "
-    "network frozen up to there.",
+    "regression on the endpoint's features, averaged over its map (all: every endpoint's side by side), dashed of "
+    "images enlarged, with the most examples; markers, the network frozen up to there.",
     "confusion": "Test images of the class in the row that were said to be of the class in the column, by the trained "
     "cell with the lowest mean test error, its first seed.",
 }
@@ -80,7 +80,8 @@ def count_examples(study: Study) -> dict[int, int]:
 
 def row(cell: Cell, run: Run) -> dict[str, Any]:
     """A line of results.csv; errors are fractions."""
-    known = {"way": cell.way, "cut": cell.cut, "source": Path(cell.source).name, "examples": cell.examples}
+    known = {"way": cell.way, "cut": cell.cut, "source": Path(cell.source).name, "size": run.config["data"]["crop"]}
+    known |= {"examples": cell.examples}
     result = run.result or {}
     return (
         {name: result.get(name) for name in COLUMNS} | known | {"seed": seed(run), "trained_parameters": trained(run)}
@@ -110,11 +111,16 @@ def table(study: Study, cells: list[Cell], sizes: dict[int, int]) -> Table:
 
 
 def linear_table(study: Study, sizes: dict[int, int]) -> Table:
-    """The linear way's test error, a line an endpoint, a column a number of examples."""
-    there = counts([cell for cell in study.cells if cell.way == LINEAR])
-    of = {(cell.cut, cell.examples): cell for cell in study.cells if cell.way == LINEAR}
+    """The linear way's test error, a line an endpoint and size, a column a number of examples."""
+    linear = [cell for cell in study.cells if cell.way == LINEAR]
+    there = counts(linear)
+    of = {(cell.size, cell.cut, cell.examples): cell for cell in linear}
     rows = [
-        (cut, *(format_mean(spread(values(of[cut, count], "test_error")), ERROR) for count in there))
+        (
+            f"{cut} at {size} px" if size else cut,
+            *(format_mean(spread(values(of[size, cut, count], "test_error")), ERROR) for count in there),
+        )
+        for size in sizes_shown(linear)
         for cut in study.endpoints
     ]
     header = ("features of", *(f"test %, {sizes[count]:,} a class" for count in there))

@@ -84,6 +84,11 @@ def counts(cells: Sequence[Cell]) -> list[int]:
     return sorted({cell.examples for cell in cells}, key=lambda count: count or math.inf)
 
 
+def sizes_shown(cells: Sequence[Cell]) -> list[int]:
+    """The sizes of images there are, 0, that of the other ways, first."""
+    return sorted({cell.size for cell in cells})
+
+
 def values(cell: Cell, metric: str) -> list[float]:
     """A number of each finished run's result, where it is finite."""
     found = [number((run.result or {}).get(metric)) for run in cell.runs]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cnn_jax.report.plots import COLOURS, STYLE
-from cnn_jax.studies.transfer.cells import Cell, Study, chosen, counts, values
+from cnn_jax.studies.transfer.cells import Cell, Study, chosen, counts, sizes_shown, values
 from cnn_jax.studies.transfer.ways import LINEAR, WAYS
 
 MARKERS = "osD^vP"
@@ -58,9 +58,12 @@ def error_against_cut(study: Study, sizes: dict[int, int]) -> Figure:
         there = counts(study.cells)
         for index, count in enumerate(there):
             cells = [cell for cell in study.cells if (cell.way, cell.examples) == (LINEAR, count)]
-            places = [study.endpoints.index(cell.cut) for cell in cells]
             shade = {"color": COLOURS[5], "alpha": 0.35 + 0.65 * (index + 1) / len(there), "marker": MARKERS[index % 6]}
-            plot_spread(axes, places, cells, shade | {"label": f"{LINEAR}, {sizes[count]:,} a class"})
+            for variant, size in enumerate(sizes_shown(cells) if count == there[-1] else [0]):
+                own = [cell for cell in cells if cell.size == size]
+                places = [study.endpoints.index(cell.cut) for cell in own]
+                label = f"{LINEAR}, {sizes[count]:,} a class" + (f", {size} px" if size else "")
+                plot_spread(axes, places, own, shade | {"label": label, "linestyle": DASHES[variant % len(DASHES)]})
         for way in ("frozen", "partial"):
             cells = [cell for cell in study.cells if (cell.way, cell.examples) == (way, there[-1])]
             cells = [cell for cell in cells if cell.cut in study.endpoints]
