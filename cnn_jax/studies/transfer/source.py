@@ -38,8 +38,12 @@ def convert(file: Path, model: str | None, source: str | None, ignore_surplus: S
 
 def describe(config: Config, dataset: Dataset, recipe: Config) -> Network:
     """What is known of the network of a complete config that begins with it, and of the recipe that is its own."""
-    heads = find_heads(build(config), input_shape(config.data, dataset))
-    return Network(config.init_from, heads, recipe.optim.learning_rate, recipe.model.initialization)
+    model, shape = build(config), input_shape(config.data, dataset)
+    variables = variable_shapes(model, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    normalized, optim = "batch_stats" in variables, recipe.optim
+    return Network(
+        config.init_from, find_heads(model, shape), normalized, optim.learning_rate, recipe.model.initialization
+    )
 
 
 def endpoint_shapes(config: Config, dataset: Dataset) -> dict[str, tuple[int, ...]]:

@@ -13,25 +13,22 @@ class Way(NamedTuple):
     Attributes:
       about: what is done, a clause.
       cut: whether it is used up to an endpoint, the cut.
-      drawn: whether most of what is trained is drawn anew, and wants the larger learning rate.
       fields: dotted fields of the config that make it this way; CUT stands for the endpoint.
     """
 
     about: str
     cut: bool = False
-    drawn: bool = False
     fields: Mapping[str, Any] = {}
 
 
 CUT = "the cut"
 LINEAR = "linear"
 WAYS = {
-    "scratch": Way("all drawn anew, nothing transferred", drawn=True),
+    "scratch": Way("all drawn anew, nothing transferred"),
     LINEAR: Way("logistic regression on the features at the cut", cut=True),
     "frozen": Way(
         "frozen up to the cut, the rest drawn anew",
         cut=True,
-        drawn=True,
         fields={"optim.frozen": CUT, "init_until": CUT},
     ),
     "partial": Way("frozen up to the cut, the rest begins trained", cut=True, fields={"optim.frozen": CUT}),
@@ -66,9 +63,13 @@ AXES = (
 """What the study varies on purpose, beside the seed."""
 
 HEAD_RATE = 10
-"""What a new head's learning rate is a multiple of: that of layers that begin trained."""
+"""What a new head's learning rate is a multiple of, that of layers that begin trained, in a network with batch norm.
+
+In one without it features are large enough for a head to keep up at the same rate: a SqueezeNet tuned on 20 images a
+class of Flowers-17 errs on 16.5 % of 170 training images held out.
+"""
 TRAINED_RATE = 0.1
-"""The learning rate of layers that begin trained, as a part of what the network's recipe has for layers drawn anew."""
+"""The learning rate of all ways that begin trained, as a part of what the network's recipe has where all is drawn."""
 CLIP = 1.0
 """The longest gradient, as in big_vision's transfer recipe: without a bound the first ones of a layer drawn anew on
 trained features, which are large, end SqueezeNet at chance (loss 16 in the third step, then ln 17 for good)."""
@@ -83,12 +84,14 @@ class Network(NamedTuple):
     Attributes:
       folder: of its variables, see `Config.init_from`.
       heads: see `models.heads.find_heads`.
+      normalized: whether it has batch norm.
       rate: the learning rate of its own recipe, which draws all anew.
       initialization: `Model.initialization` of that recipe.
     """
 
     folder: str
     heads: tuple[str, ...]
+    normalized: bool
     rate: float
     initialization: str | None
 
@@ -105,13 +108,12 @@ def parse(names: Sequence[str]) -> list[str]:
 
 def config_fields(name: str, cut: str, network: Network) -> dict[str, Any]:
     """The fields that make a config this way of using the network."""
-    way = WAYS[name]
-    fields = {field: cut if value is CUT else value for field, value in way.fields.items()}
-    rate = network.rate * (1.0 if way.drawn else TRAINED_RATE)
-    fields |= {"optim.learning_rate": rate, "optim.warmup_learning_rate": rate / HEAD_RATE, "optim.clip_norm": CLIP}
+    fields = {field: cut if value is CUT else value for field, value in WAYS[name].fields.items()}
+    rate = network.rate * (1.0 if name == "scratch" else TRAINED_RATE)
+    fields |= {"optim.learning_rate": rate, "optim.warmup_learning_rate": rate / 10, "optim.clip_norm": CLIP}
     if name == "scratch":
         return fields | {"init_from": "", "init_digest": "", "model.initialization": network.initialization}
-    if not way.drawn:
+    if network.normalized:
         fields["optim.rates"] = tuple(f"{head}:{HEAD_RATE}" for head in network.heads)
     return fields | {"init_from": network.folder, "init_new_head": True}
 
