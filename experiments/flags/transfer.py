@@ -134,8 +134,8 @@ def fit_linear(bases: Sequence[Base], counts: Sequence[int], seeds: Sequence[int
         network, folder = networks.load(base.network.folder), workdir / "features"
         for config in (base.config, *base.enlarged):
             measured.append(probe.measure(config, base.dataset, network, channels, counts, seeds, folder))
-            print(f"{base.network.folder}: features taken in {measured[-1]['features_seconds']:.1f} s")
-    probe.write(measured, workdir)
+            probe.write(measured, workdir)
+            print(f"{base.network.folder}: features taken in {measured[-1]['features_seconds']:.1f} s", flush=True)
 
 
 def choose_cuts(base: Base) -> list[str]:

@@ -11,7 +11,7 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 ALONE = 1e-2
 """That of one example a class, of which none can be held out."""
 FOLDS = 5
-ENOUGH = 100
+ENOUGH = 50
 """Held-out examples after which no further fold is asked."""
 STEPS = 100
 
@@ -67,7 +67,10 @@ def rotate(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """
     if len(train) >= train.shape[1]:
         return [train, *others]
-    axes = np.linalg.svd(train, full_matrices=False)[2].T
+    # By the Gram matrix, N x N: a tenth of the time of the singular values of the rows themselves.
+    squares, vectors = np.linalg.eigh(train.astype(np.float64) @ train.T.astype(np.float64))
+    kept = squares > squares[-1] * 1e-9
+    axes = (train.T @ (vectors[:, kept] / np.sqrt(squares[kept]))).astype(np.float32)
     return [rows @ axes for rows in (train, *others)]
 
 
