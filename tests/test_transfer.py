@@ -17,6 +17,7 @@ from cnn_jax.data.preprocess import Preprocess
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.heads import find_heads
 from cnn_jax.network import Network
+from cnn_jax.studies import transfer
 from cnn_jax.studies.transfer import cells, linear, pooled, probe, ways
 from cnn_jax.studies.transfer.claims import verdicts
 from cnn_jax.train.record import Run
@@ -124,3 +125,25 @@ def test_claims_say_which_way_is_better(tmp_path, monkeypatch):
         "the_gap_closes": "PASS",
         "unrelated_is_no_better": "PASS",
     }
+
+
+def test_the_linear_way_chooses_among_cuts_and_sizes_on_held_out_examples(tmp_path):
+    base = config_lib.replace_fields(Config(), {"init_from": "/runs/start", "init_digest": "0"})
+
+    def measured(size, errors):
+        config = config_lib.to_dict(config_lib.replace_fields(base, {"data.crop": size}))
+        rows = [
+            {"cut": cut, "examples": 5, "seed": seed, "held_out_error": held, "test_error": test, "parameters": 3}
+            for cut, (held, test) in errors.items()
+            for seed in range(2)
+        ]
+        return {"config": config, "rows": rows}
+
+    small = measured(96, {"fire8": (0.2, 0.3), "fire9": (0.25, 0.1)})
+    probe.write([small, measured(224, {"fire8": (0.3, 0.4), "fire9": (0.15, 0.2)})], tmp_path)
+    study = cells.read(tmp_path)
+    found = cells.choose_linear(study.cells, 5)
+    assert (found.name, cells.mean(found, "test_error")) == ("linear to fire9 at 224 px", pytest.approx(0.2))
+    assert {cell.size for cell in study.cells} == {0, 224} and study.endpoints == ["fire8", "fire9"]
+    (line,) = [line for line in transfer.write(tmp_path).splitlines() if line.startswith("fire9 at 224 px")]
+    assert "20.00" in line and (tmp_path / "error_against_cut.png").stat().st_size > 5_000
