@@ -11,8 +11,6 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 ALONE = 1e-2
 """That of one example a class, of which none can be held out."""
 FOLDS = 5
-ENOUGH = 50
-"""Held-out examples after which no further fold is asked."""
 STEPS = 100
 
 
@@ -75,13 +73,13 @@ def rotate(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
 
 
 def validate(train: np.ndarray, labels: np.ndarray) -> dict[float, float]:
-    """By strength the error on the examples held out, a fifth of each class in turn until there are enough of them."""
+    """By strength the error on the examples held out, a fifth of each class in turn."""
     wrong, seen = dict.fromkeys(STRENGTHS, 0), 0
     fold = assign_folds(labels)
     for index in range(FOLDS):
         kept, held = fold != index, fold == index
-        if seen >= ENOUGH or not held.any() or len(np.unique(labels[kept])) < 2:
-            break
+        if not held.any() or len(np.unique(labels[kept])) < 2:
+            continue
         for strength in STRENGTHS:
             wrong[strength] += int(
                 (regress(train[kept], labels[kept], strength).predict(train[held]) != labels[held]).sum()
