@@ -22,7 +22,7 @@ from cnn_jax.studies.transfer import cells, linear, pooled, probe, ways
 from cnn_jax.studies.transfer.claims import verdicts
 from cnn_jax.train.record import Run
 
-NETWORK = ways.Network("/runs/start", ("fc",), normalized=True, rate=0.1, initialization=None)
+NETWORK = ways.Network("/runs/start", ("fc",), normalized=True, rate=0.1, initialization=None, small=False)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(60, 200), (150, 30)])

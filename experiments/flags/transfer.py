@@ -120,7 +120,7 @@ def make_configs(
 
 def choose_passes(base: Base) -> float:
     """Of images of a few pixels, which are seen fast, as many as networks drawn anew want; of others fewer."""
-    return ways.PASSES if base.dataset.streamed else ways.SMALL_PASSES
+    return ways.SMALL_PASSES if base.network.small else ways.PASSES
 
 
 def fit_linear(bases: Sequence[Base], counts: Sequence[int], seeds: Sequence[int], workdir: Path) -> None:

@@ -41,9 +41,8 @@ def describe(config: Config, dataset: Dataset, recipe: Config) -> Network:
     model, shape = build(config), input_shape(config.data, dataset)
     variables = variable_shapes(model, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     normalized, optim = "batch_stats" in variables, recipe.optim
-    return Network(
-        config.init_from, find_heads(model, shape), normalized, optim.learning_rate, recipe.model.initialization
-    )
+    begun = config.init_from, find_heads(model, shape), normalized, optim.learning_rate, recipe.model.initialization
+    return Network(*begun, small=not dataset.streamed)
 
 
 def endpoint_shapes(config: Config, dataset: Dataset) -> dict[str, tuple[int, ...]]:
