@@ -101,3 +101,19 @@ def load_variables(
     taken = new.keys() - heads
     merged = {name: np.asarray(old[name] if name in taken else drawn[name]) for name in drawn}
     return traverse_util.unflatten_dict(merged, sep="/")
+
+
+def begin_heads(variables: dict[str, Any], drawn: dict[str, Any], heads: tuple[str, ...]) -> dict[str, Any]:
+    """The variables with the layers of the classes as drawn, their kernels a tenth of that and their biases 1.
+
+    On trained features, which are large, a head of its usual size begins with a loss of many nats, whose first steps
+    harm what is below it. The softmax knows no bias that all classes share; of a SqueezeNet, whose scores go through a
+    ReLU, it keeps the classes from beginning at zero, where no gradient is.
+    """
+    merged = traverse_util.flatten_dict(variables, sep="/")
+    fresh = traverse_util.flatten_dict(drawn, sep="/")
+    for head in heads:
+        merged[f"params/{head}/kernel"] = np.asarray(fresh[f"params/{head}/kernel"]) * np.float32(0.1)
+        if f"params/{head}/bias" in fresh:
+            merged[f"params/{head}/bias"] = np.ones_like(fresh[f"params/{head}/bias"])
+    return traverse_util.unflatten_dict(merged, sep="/")

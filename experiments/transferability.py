@@ -2,7 +2,7 @@
 
     ./launch.sh transferability                                      # real digits, 0 to 4 moved to 5 to 9, minutes
     ./launch.sh transferability --dataset=cifar10 --data_dir=DIR --model=alexnet --set=data.average_pool=2 --width=16 \\
-        --steps=2000 --learning_rate=0.03                            # similar and dissimilar halves, hours
+        --steps=2000 --validation=5000 --learning_rate=0.03          # hours; the rate by the validation error
     ./launch.sh transferability --halves=0,1,2/7,8,9 --cuts=C1,C5 --kinds=BnB,AnB
 
 Each network is cut after layer n: n layers of B's own network (BnB) or of A's (AnB), kept as they are or fine-tuned

@@ -89,3 +89,26 @@ def test_a_config_without_the_new_fields_has_its_old_name(digits_dir):
     assert [one.class_names() for one in loaded] == [("0", "1"), ("0", "2")]
     assert runner.load_config_dataset(halves[0], str(digits_dir), False) is loaded[0]
     assert [one.count("validation") for one in loaded] == [20, 20]
+
+
+def test_examples_of_each_class_are_drawn_by_the_seed_fewer_among_more(digits, insects_dir):
+    few, more = (data.draw_of_each_class(digits, count, 3) for count in (2, 5))
+    for drawn, count in ((few, 2), (more, 5)):
+        assert np.bincount(drawn.splits["train"]["label"]).tolist() == [count] * 10
+    assert drawn.splits["test"] is digits.splits["test"] and few.fingerprint != more.fingerprint
+    pixels = [{image.tobytes() for image in drawn.splits["train"]["image"]} for drawn in (few, more, digits)]
+    assert pixels[0] < pixels[1] < pixels[2]
+    other = {image.tobytes() for image in data.draw_of_each_class(digits, 2, 4).splits["train"]["image"]}
+    assert other != pixels[0] and other < pixels[2]
+    folder = data.draw_of_each_class(data.load("insects", insects_dir, streamed=True), 4, 0)
+    assert np.bincount(folder.annotations("train")["label"]).tolist() == [4] * 3
+    with pytest.raises(DataError, match=r"examples_per_class=200: class 9 of 'digits' has 1\d\d to train on"):
+        data.draw_of_each_class(digits, 200, 0)
+
+
+def test_a_run_learns_from_what_its_config_says_of_each_class(digits_dir):
+    config = override(Config(), ["data.name=digits", "data.classes=5,6,7", "data.examples_per_class=4", "seed=2"])
+    dataset = runner.load_config_dataset(config, str(digits_dir), False)
+    assert np.bincount(dataset.splits["train"]["label"]).tolist() == [4] * 3
+    with pytest.raises(config_lib.ConfigError, match="leave one out"):
+        override(config, ["data.train_examples=9"])

@@ -28,7 +28,8 @@ def launch(page, *flags, **environment):
 
 def test_every_page_is_short_and_says_what_it_is_for():
     studies = {"architectures", "depth_diagnostics", "depth_sweep", "published_depth", "report", "train"}
-    studies |= {"activation", "normalization", "padding", "pooling", "regularization", "retrieval", "transferability"}
+    studies |= {"activation", "normalization", "padding", "pooling", "regularization", "retrieval", "transfer"}
+    studies |= {"transferability"}
     tools = {"benchmark", "convert", "dataset", "doctor", "evaluate", "features", "input_benchmark", "ledger"}
     tools |= {"predict", "verify"}
     assert set(pages()) == studies | tools

@@ -120,6 +120,18 @@ def test_another_number_of_classes_draws_the_head_anew_and_says_so(base, resolve
     assert_equal(start["params"]["conv1"], variables["params"]["conv1"])
 
 
+def test_a_new_head_begins_small_and_open_whatever_the_old_one_was(base, trained, digits):
+    start = variables_of(begun(base, digits, trained, "seed=5", "init_new_head=true"), digits)
+    drawn = variables_of(override(begun(base, digits, trained, "seed=5"), ["init_from=", "init_digest="]), digits)
+    learned = stored.load(trained)[0]
+    head = start["params"].pop("fc")
+    np.testing.assert_allclose(head["kernel"], 0.1 * drawn["params"]["fc"]["kernel"], rtol=1e-6)
+    assert (head["bias"] == 1).all() and not np.array_equal(head["kernel"], learned["params"].pop("fc")["kernel"])
+    assert_equal(start, learned)
+    with pytest.raises(ConfigError, match="init_new_head is for variables of init_from, which is empty"):
+        override(base, ["init_new_head=true"])
+
+
 def test_a_run_begins_with_another_up_to_an_endpoint(base, trained, digits):
     """Batch statistics too; what is above is drawn as without init_from, and may have other shapes there."""
     config = begun(base, digits, trained, "seed=5", "init_until=stage1", "optim.frozen=stage1")

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "benchmark": BASE | {"tasks", "presets", "report"},
     "sweep": {"config", "data", "train", "tasks", "runner"},
     "plan": {"config", "data", "train", "tasks", "runner", "sweep"},
-    "studies": BASE | {"evaluation", "network", "presets", "report", "retrieval", "tasks"},
+    "studies": BASE | {"evaluation", "layers", "network", "presets", "report", "retrieval", "tasks"},
 }
 SIBLINGS_APART = ("tasks", "studies")  # what stands in these rooms imports no other that does,
 SHARED = {"tasks": {"images", "backbone"}, "studies": set[str]()}  # but what is there for all of them

@@ -32,12 +32,12 @@ SUMS = ("loss", "error", "count")
 REGRESSION = Task(None, half_mean_square, None, SUMS, Headline("error"), "patients")
 
 
-def optimum(penalty, momentum=0.9, steps=3000):
-    """Where the training step itself comes to rest, over the whole data, from 0."""
+def optimum(penalty, momentum=0.9, steps=3000, start=0.0):
+    """Where the training step itself comes to rest, over the whole data, from `start`."""
     optim = Optim(learning_rate=0.2 * (1 - momentum), boundaries=(0.4, 0.6, 0.8), momentum=momentum, weight_decay=0.0)
     sgd = optimizer.make_optimizer(optim, steps, penalty)
     step = make_train_step(REGRESSION, sgd, None, penalty)
-    state = make_state({"params": {"kernel": jnp.zeros((1, 10))}}, sgd, SUMS)
+    state = make_state({"params": {"kernel": jnp.full((1, 10), start)}}, sgd, SUMS)
 
     @jax.jit
     def train(state):
@@ -68,6 +68,12 @@ def test_optima_are_scikit_learns(name, form, momentum):
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
     if form == "proximal" and "l1" in fields:
         assert np.array_equal(ours == 0, theirs == 0) and 0 < (ours == 0).sum() < 10
+
+
+def test_decay_towards_the_start_is_ridge_regression_from_there():
+    """|y - X w|^2 / 2n + c / 2 |w - 1|^2, in w - 1 a ridge regression of what w = 1 leaves over."""
+    theirs = 1 + Ridge(alpha=N * 0.3, fit_intercept=False).fit(X.astype(np.float64), Y - X.sum(axis=1)).coef_
+    np.testing.assert_allclose(optimum(Penalty(towards_start=0.3), start=1.0), theirs, atol=1e-3)
 
 
 def test_the_half_form_is_weight_decay():
@@ -152,6 +158,7 @@ def test_decoupled_decay_is_kept_out_of_the_momentum():
     ("assignments", "message"),
     [
         (["penalty.l1=-1"], "penalty.l1=-1.0: must not be negative"),
+        (["penalty.towards_start=1", "optim.optimizer=lbfgs"], "no term of the loss that L-BFGS searches along"),
         (["penalty.form=prox"], "penalty.form=prox: choose from loss, proximal"),
         (["optim.decoupled=true", "optim.rate_inside=true"], "leave optim.rate_inside out"),
         (["penalty.max_norm=3", "model.scan=true"], "leave model.scan out"),

@@ -46,6 +46,7 @@ NOT_NEGATIVE = (
     "patience",
     "data.validation",
     "data.train_examples",
+    "data.examples_per_class",
     "data.pad",
     "data.canvas",
     "data.crop",
@@ -58,6 +59,7 @@ NOT_NEGATIVE = (
     "penalty.l1",
     "penalty.l2",
     "penalty.max_norm",
+    "penalty.towards_start",
 )
 FRACTION = (
     "data.test_share",
@@ -94,6 +96,10 @@ def check(config: Config) -> Config:
         raise ConfigError(f"data.std={format_value(config.data.std)}: must be above 0")
     if config.init_until and not config.init_from:
         raise ConfigError(f"init_until={config.init_until} is of init_from, which is empty: leave it out, or give both")
+    if config.init_new_head and not config.init_from:
+        raise ConfigError("init_new_head is for variables of init_from, which is empty: leave it out, or give both")
+    if config.data.train_examples and config.data.examples_per_class:
+        raise ConfigError("data.train_examples and data.examples_per_class: leave one out")
     check_sections(config)
     check_crops(config.data)
     check_optim(config.optim, config.penalty)

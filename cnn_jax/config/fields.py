@@ -64,6 +64,9 @@ class Data:
     """Training examples held out as the validation split."""
     train_examples: int = 0
     """How many of the training examples there are to learn from, drawn by the seed, fewer among more; 0 is all."""
+    examples_per_class: int = 0
+    """How many of the training examples of each class there are to learn from, drawn by the seed, fewer among more; 0
+    is all."""
     average_pool: int = 1
     """Pixels a side of the squares whose averages the network sees; 1 is the image itself."""
     canvas: int = 0
@@ -175,7 +178,8 @@ class Optim:
 
 @dataclass(frozen=True)
 class Penalty:
-    """What large weights cost: l1 |w| + l2 w^2, summed over the weights; both is the elastic net."""
+    """What large weights cost: l1 |w| + l2 w^2, summed over the weights; both is the elastic net. And what it costs to
+    be far from where they began."""
 
     l1: float = 0.0
     """lambda of lambda |w|."""
@@ -187,6 +191,9 @@ class Penalty:
     """loss, a term of the loss, or proximal: the proximal map after each step, which makes weights exactly zero."""
     max_norm: float = 0.0
     """The longest that a unit's incoming weights may be, as one vector (Srivastava et al. 2014, 5.1); 0 is no bound."""
+    towards_start: float = 0.0
+    """lambda of lambda / 2 |w - w0|^2, w0 being the initial values: decay towards a trained network that the run begins
+    with, where optim.weight_decay is decay to zero (L2-SP, Li et al. 2018)."""
     penalized: str = "kernels"
     """What all this is of: kernels, or all parameters (max_norm is of kernels alone)."""
 
@@ -236,6 +243,9 @@ class Config:
     init_until: str = ""
     """The endpoint up to which variables are taken from init_from: all that its value depends on, batch statistics too;
     the rest is drawn by the seed. Empty is all that fits."""
+    init_new_head: bool = False
+    """Whether the layers that tell the classes apart begin anew whatever init_from has of them, and small: a tenth of
+    what the seed draws, with biases of 1."""
     init_digest: str = ""
     """Of those variables; filled in when the config is resolved."""
 

@@ -77,6 +77,8 @@ def check_optim(optim: Optim, penalty: Penalty) -> None:
         )
     if penalty.max_norm and optim.optimizer == "lbfgs":
         raise ConfigError("penalty.max_norm: L-BFGS has to end where its line search does; leave it out")
+    if penalty.towards_start and optim.optimizer == "lbfgs":
+        raise ConfigError("penalty.towards_start is no term of the loss that L-BFGS searches along; leave it out")
     part_rates(optim)
 
 

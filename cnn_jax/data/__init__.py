@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnn_jax.data import sources
-from cnn_jax.data.classes import select_classes
+from cnn_jax.data.classes import choose_of_each_class, draw_of_each_class, select_classes
 from cnn_jax.data.dataset import (
     AS_STORED,
     IMAGE_AND_LABEL,
@@ -34,7 +34,9 @@ __all__ = [
     "Decoding",
     "Field",
     "class_numbers",
+    "choose_of_each_class",
     "draw",
+    "draw_of_each_class",
     "load",
     "locate",
     "select_classes",

@@ -1,4 +1,4 @@
-"""Some of the classes of a data set, as a data set of their own."""
+"""Some of the classes of a data set, or some examples of each, as a data set of their own."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -50,6 +50,36 @@ class Relabelled:
 
     def name(self, index: int) -> str:
         return self.examples.name(index)
+
+
+def draw_of_each_class(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """The data set with `count` training examples of each class, see `choose_of_each_class`; its other splits stay."""
+    chosen = choose_of_each_class(dataset, count, seed)
+    digest = hashlib.sha256(f"{dataset.fingerprint} {chosen.tolist()}".encode()).hexdigest()[:16]
+    splits = dataset.splits | {"train": select(dataset.splits["train"], chosen)}
+    return replace(dataset, splits=splits, fingerprint=digest)
+
+
+def choose_of_each_class(dataset: Dataset, count: int, seed: int) -> np.ndarray:
+    """The indices of `count` training examples of each class, in random order; of all of them where it is 0.
+
+    Those of a smaller count are among those of a larger: of each class they are the beginning of one order, a function
+    of the seed. Of streamed images all labels are read.
+
+    Raises:
+      DataError: a class has fewer; the data set has no field `label`.
+    """
+    names, labels = dataset.class_names(), dataset.annotations("train")["label"]
+    there = np.bincount(labels, minlength=len(names))
+    if count > there.min():
+        scarce = int(there.argmin())
+        raise DataError(
+            f"data.examples_per_class={count}: class {names[scarce]} of {dataset.name!r} has {there[scarce]} to train "
+            "on; ask for as many or fewer"
+        )
+    order = np.random.default_rng([seed, len(labels)]).permutation(len(labels))
+    chosen = np.concatenate([order[labels[order] == label][: count or None] for label in range(len(names))])
+    return order[np.isin(order, chosen)]
 
 
 def select_classes(dataset: Dataset, classes: Sequence[str], validation: int = 0) -> Dataset:

@@ -54,18 +54,18 @@ def _equation_macs(equation: Any) -> int:
         kernel, layout = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec
         per_output = math.prod(kernel) // kernel[layout[0]]  # the kernel's input axis holds one group's channels
         return math.prod(equation.outvars[0].aval.shape) * per_output
+    if equation.primitive.name == "cnn_jax_convolution":
+        return math.prod(equation.outvars[0].aval.shape) * math.prod(equation.invars[1].aval.shape[:3])
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         summed = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         return math.prod(equation.outvars[0].aval.shape) * summed
     inner = [sum(map(_equation_macs, jaxpr.eqns)) for jaxpr in inner_jaxprs(equation)]
-    if equation.primitive.name == "cond":
-        return max(inner)  # one branch runs: of a convolution's lowerings, XLA's own says what it does
     return sum(inner) * equation.params.get("length", 1)  # of a scan
 
 
 def inner_jaxprs(equation: Any) -> Iterator[Any]:
-    """The computations that an equation calls: one of a jit, one a branch of a cond."""
+    """The computations that an equation calls: one of a jit, of a scan."""
     for value in equation.params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if hasattr(item, "jaxpr"):

@@ -51,9 +51,6 @@ def _propagate(jaxpr: Any, fields: list[ReceptiveField | None]) -> list[Receptiv
 
 def _propagate_equation(equation: Any, arguments: list[ReceptiveField | None]) -> list[ReceptiveField | None]:
     """The fields of an equation's results."""
-    if equation.primitive.name == "cond":  # of a convolution's lowerings, XLA's own says what it does
-        branches = [_propagate(jaxpr, arguments[1:]) for jaxpr in inner_jaxprs(equation)]
-        return max(branches, key=lambda results: max((field.layers for field in results if field), default=0))
     if equation.primitive.name == "scan":
         (body,) = inner_jaxprs(equation)
         # Constants come first, then what is carried, then what is scanned: of this alone the body sees a slice.
@@ -64,7 +61,7 @@ def _propagate_equation(equation: Any, arguments: list[ReceptiveField | None]) -
             arguments = [*arguments[:constants], *results[:carried], *arguments[constants + carried :]]
         return results
     for jaxpr in inner_jaxprs(equation):
-        if len(jaxpr.invars) == len(arguments):
+        if len(jaxpr.invars) == len(arguments) and not equation.primitive.name.startswith("cnn_jax_"):
             return _propagate(jaxpr, arguments)
     seen = [field for field in arguments if field is not None]
     if not seen:
@@ -85,6 +82,12 @@ def _apply_window(equation: Any, field: ReceptiveField) -> ReceptiveField:
         size = equation.invars[1].aval.shape[params["dimension_numbers"].rhs_spec[2]]
         (before, _), dilation = params["padding"][0], params["rhs_dilation"][0]
         window = -before, dilation * (size - 1) - before, params["window_strides"][0]
+    elif name == "cnn_jax_convolution":
+        before, size = params["padding"], equation.invars[1].aval.shape[1]
+        window = -before, size - 1 - before, params["stride"]
+    elif name == "cnn_jax_max_pool":
+        size, stride, before = params["windows"]
+        window = -before, size - 1 - before, stride
     elif name.startswith("reduce_window"):
         (before, _), size = params["padding"][1], params["window_dimensions"][1]
         window = -before, size - 1 - before, params["window_strides"][1]
@@ -96,7 +99,7 @@ def _apply_window(equation: Any, field: ReceptiveField) -> ReceptiveField:
     else:
         return field._replace(layers=field.layers + (name == "dot_general"))
     first, last, stride = window
-    layers = field.layers + (name == "conv_general_dilated")
+    layers = field.layers + (name in ("conv_general_dilated", "cnn_jax_convolution"))
     return ReceptiveField(
         int(field.step * stride), int(field.first + field.step * first), int(field.last + field.step * last), layers
     )

@@ -61,6 +61,7 @@ def load_dataset(
     return dataset
 
 
+draw_of_each_class = functools.lru_cache(maxsize=16)(data.draw_of_each_class)
 draw_examples = functools.lru_cache(maxsize=16)(data.draw)  # what runs side by side learn from
 
 
@@ -89,6 +90,8 @@ def load_config_dataset(config: Config, data_dir: str | None, download: bool, sk
     )
     if wanted.classes:
         dataset = choose_classes(dataset, wanted.classes, wanted.validation)
+    if wanted.examples_per_class:
+        return draw_of_each_class(dataset, wanted.examples_per_class, config.seed)
     count = 0 if dataset.streamed else wanted.train_examples
     return draw_examples(dataset, count, config.seed) if count else dataset
 

@@ -20,6 +20,7 @@ STUDIES = {
     "architectures": "architectures",
     "depth_diagnostics": "depth",
     "regularization": "regularization",
+    "transfer": "transfer",
     "transferability": "transferability",
     **dict.fromkeys(("normalization", "pooling", "activation", "padding"), "factors"),
 }

@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from cnn_jax.data import Dataset
 from cnn_jax.data.augment import random_crop_and_flip
 from cnn_jax.layers.initializers import initialize
 from cnn_jax.models.frozen import evaluating, find_part
+from cnn_jax.models.heads import find_heads
 from cnn_jax.models.macs import count_macs
 from cnn_jax.models.residual import stack_blocks
 from cnn_jax.tasks.images import complete_crop, complete_mean, describe_network, input_shape, preprocessing
@@ -22,6 +23,15 @@ from cnn_jax.train.task import Headline, Task
 
 SUMS = ("loss", "error", "count")
 DEFAULTS = Classification()
+
+
+class Start(NamedTuple):
+    """The variables to begin with: `Config.init_from`, `init_digest`, `init_until`, `init_new_head`."""
+
+    folder: str
+    digest: str
+    until: str
+    new_head: bool
 
 
 def fields(config: Config) -> tuple[str, ...]:
@@ -37,7 +47,7 @@ def make(config: Config, dataset: Dataset, axis_name: str | None) -> Task:
       dataset: splits of `image` uint8 (N, H, W, C) and a label int32 (N,).
       axis_name: the mapped axis of the training step, or None.
     """
-    start = config.init_from, config.init_digest, config.init_until
+    start = Start(config.init_from, config.init_digest, config.init_until, config.init_new_head)
     objective, frozen = config.classification, config.optim.frozen
     return _make(config.model, config.data, objective, config.dtype, start, frozen, dataset, axis_name)
 
@@ -66,7 +76,7 @@ def _make(
     data: Data,
     objective: Classification,
     dtype: str,
-    start: tuple[str, str, str],
+    start: Start,
     frozen: str,
     dataset: Dataset,
     axis_name: str | None,
@@ -120,16 +130,18 @@ def _make(
     )
 
 
-def initial_variables(model: Any, key: jax.Array, shape: tuple[int, int, int], start: tuple[str, str, str]) -> Any:
-    """Drawn for images of that shape, or those of a folder, its path and digest, up to an endpoint or all that fit."""
+def initial_variables(model: Any, key: jax.Array, shape: tuple[int, int, int], start: Start) -> Any:
+    """Drawn for images of that shape, or those of a folder, up to an endpoint or all that fit."""
     scan = getattr(model, "scan", False)
     # A leaf's initial value is a function of its path: drawn without the scan, a seed is the same network with it.
     unscanned = model.clone(scan=False) if scan else model
     variables = initialize(unscanned, key, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
-    folder, digest, until = start
-    if folder:
+    if start.folder:
+        drawn, until = variables, start.until
         part = find_part(unscanned, shape, until, "init_until") if until else None
-        variables = initial.load_variables(variables, folder, digest, model.num_classes, part)
+        variables = initial.load_variables(drawn, start.folder, start.digest, model.num_classes, part)
+        if start.new_head:
+            variables = initial.begin_heads(variables, drawn, find_heads(unscanned, shape))
     return stack_blocks(variables) if scan else variables
 
 

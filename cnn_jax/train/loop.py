@@ -20,6 +20,7 @@ from cnn_jax.train.evaluate import evaluate, means
 from cnn_jax.train.folder import RunFolder
 from cnn_jax.train.manifest import Session
 from cnn_jax.train.optimizer import make_optimizer, objective
+from cnn_jax.train.parts import select_trained
 from cnn_jax.train.schedule import learning_rate
 from cnn_jax.train.signals import Stopped, stop_signals
 from cnn_jax.train.step import TrainState, make_evaluate_step, make_state, make_train_step, zero_sums
@@ -111,7 +112,10 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
             return finished
         program = make_program(task, config.optim, config.penalty, config.steps, options.layout)
         state = initial_state(program, task, config, dataset)
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        sizes = {"parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params))}
+        if task.frozen:
+            trained = select_trained(state.params, task.frozen(state.params))
+            sizes["trained_parameters"] = sum(leaf.size for leaf in jax.tree.leaves(trained))
         penalized = format_table(state.params, config.optim, config.penalty, task.frozen).splitlines()
         receiving = stop_signals() if options.signals is None else contextlib.nullcontext(options.signals)
         with receiving as signals:
@@ -125,7 +129,7 @@ def fit(task: Task, config: Config, dataset: Dataset, path: Path, options: Optio
             if config.patience:
                 state = devices.replicate(options.layout, folder.restore_best(state))
         folder.write_progress("evaluating", config.steps)
-        return folder.finish(run.evaluate(state, "train"), {"parameters": parameters} | task.facts())
+        return folder.finish(run.evaluate(state, "train"), sizes | task.facts())
 
 
 def evaluate_split(

@@ -7,7 +7,7 @@ import optax
 
 from cnn_jax.config import Optim, Penalty
 from cnn_jax.train.parts import rate_multipliers
-from cnn_jax.train.penalties import NO_PENALTY, mask, max_norm, proximal
+from cnn_jax.train.penalties import NO_PENALTY, mask, max_norm, proximal, towards_start
 from cnn_jax.train.schedule import schedule
 
 
@@ -16,12 +16,15 @@ def make_optimizer(optim: Optim, steps: int, penalty: Penalty = NO_PENALTY) -> o
 
     The gradient is clipped first, as a whole, to the norm `clip_norm`: optax.clip_by_global_norm, which torch's
     clip_grad_norm_ equals but for the 1e-6 that it adds to the norm. The rate of each part is a multiple of the
-    schedule's. Each step then ends with the proximal map of a penalty of that form, and within the bound on norms.
+    schedule's. What pulls towards the start is a gradient beside decay. Each step then ends with the proximal map of a
+    penalty of that form, and within the bound on norms.
 
     `update` takes the keywords `value`, `grad` and `value_fn` too, which L-BFGS wants: the loss, its gradient, and the
     function of the parameters whose gradient that is.
     """
     chain = {"sgd": _sgd, "adamw": _adamw, "lbfgs": _lbfgs}[optim.optimizer](optim, steps)
+    if penalty.towards_start:
+        chain.insert(0, towards_start(penalty.towards_start, penalty.penalized))
     if optim.clip_norm:
         chain.insert(0, optax.clip_by_global_norm(optim.clip_norm))
     if penalty.form == "proximal":

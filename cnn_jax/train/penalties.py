@@ -69,6 +69,26 @@ def max_norm(bound: float) -> optax.GradientTransformation:
     return project_updates(project, lambda params: mask(params, "kernels"))
 
 
+def towards_start(strength: float, penalized: str) -> optax.GradientTransformation:
+    """Adds strength (w - w0), the gradient of strength / 2 |w - w0|^2, to the updates; w0 is where `init` found w.
+
+    L2-SP of Li, Grandvalet & Davoine 2018, eq. 3 (https://arxiv.org/abs/1802.01483). A layer drawn anew has what was
+    drawn for w0; the paper has 0. The state is a copy of the parameters, which checkpoints hold, so that a resumed run
+    is pulled to the same place.
+    """
+
+    def init(params: Any) -> Any:
+        return jax.tree.map(jnp.asarray, params)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        def pull(update: jax.Array, leaf: jax.Array, first: jax.Array, penalized: bool) -> jax.Array:
+            return update + strength * (leaf - first) if penalized else update
+
+        return jax.tree.map(pull, updates, params, state, mask(params, penalized)), state
+
+    return optax.GradientTransformation(init, update)
+
+
 def project_updates(
     project: Callable[[jax.Array, jax.Array], jax.Array], make_mask: Callable[[Any], Any]
 ) -> optax.GradientTransformation:

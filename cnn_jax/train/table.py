@@ -42,5 +42,6 @@ def _describe(optim: Optim, penalty: Penalty) -> tuple[str, str, str]:
     decoupled = optim.decoupled or optim.optimizer == "adamw"
     decay = f"{optim.weight_decay:g}{' decoupled' if decoupled else ''}" if optim.weight_decay else "none"
     terms = [f"{penalty.l1:g} |w|"] * (penalty.l1 > 0) + [f"{square_coefficient(penalty):g} w^2"] * (penalty.l2 > 0)
+    terms += [f"{penalty.towards_start / 2:g} |w - w0|^2"] * (penalty.towards_start > 0)
     form = " (proximal)" if penalty.form == "proximal" else ""
     return decay, " + ".join(terms) + form if terms else "none", f"{penalty.max_norm:g}" if penalty.max_norm else "none"

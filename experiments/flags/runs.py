@@ -36,14 +36,19 @@ def make_configs(models: Sequence[str], axes: sweep.Axes, workdir: Path) -> list
     return make_configs_and_datasets(models, axes, workdir)[0]
 
 
+def make_assignments() -> list[str]:
+    """What flags say of fields in place of the recipe: `steps=100`; --set last."""
+    named = {"batch_size": FLAGS.batch_size, "steps": FLAGS.steps, "optim.learning_rate": FLAGS.learning_rate}
+    return [f"{path}={value}" for path, value in named.items() if value is not None] + FLAGS.set
+
+
 def make_configs_and_datasets(
     models: Sequence[str], axes: sweep.Axes, workdir: Path, planning: bool = False
 ) -> tuple[list[Config], list[Dataset]]:
     """`make_configs`, and what each learns from; `planning` makes do with known sizes of sets that are not at hand."""
     if FLAGS.steps is not None and FLAGS.epochs is not None:
         raise ConfigError("--steps and --epochs: leave one out")
-    named = {"batch_size": FLAGS.batch_size, "steps": FLAGS.steps, "optim.learning_rate": FLAGS.learning_rate}
-    assignments = [f"{path}={value}" for path, value in named.items() if value is not None] + FLAGS.set
+    assignments = make_assignments()
     start = FLAGS.init_from and str(Path(FLAGS.init_from).expanduser().absolute())
     found = []
     for model in models:

@@ -83,8 +83,29 @@ def run_part(study: str, models: Sequence[str], stages: Sequence[Stage], workdir
         configs, datasets = configs + found, datasets + learned
         before = sweep.run_folders(configs, workdir)
     if FLAGS.cell is not None:
+        recipe.print_names(models)
+    return run_chosen(study, configs, datasets, workdir)
+
+
+def run_configs(
+    study: str, configs: Sequence[Config], datasets: Sequence[Dataset], workdir: Path, report: Callable[[Path], str]
+) -> int:
+    """`run` of configs that are made already, and of what each learns from."""
+    sweep.run_folders(configs, workdir)  # two that are the same are refused before anything is written
+    if FLAGS.plan or FLAGS.cell is not None:
+        return run_chosen(study, configs, datasets, workdir)
+    processes.run_on_leader(lambda: studies.begin(workdir, study))
+    outcomes = sweep.run(configs, workdir, make_settings()) if configs else []
+    if processes.is_leader():
+        print(report(workdir))
+    return int(any(outcome.error for outcome in outcomes))
+
+
+def run_chosen(study: str, configs: Sequence[Config], datasets: Sequence[Dataset], workdir: Path) -> int:
+    """The plan of --plan, or the one run of --cell."""
+    if FLAGS.cell is not None:
         chosen = select_cell(configs, FLAGS.cell)
-        begin(study, models, workdir)
+        processes.run_on_leader(lambda: studies.begin(workdir, study))
         (outcome,) = sweep.run([chosen], workdir, make_settings())
         return int(outcome.error is not None)
     if all(dataset.streamed for dataset in datasets):
