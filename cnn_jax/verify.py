@@ -198,13 +198,14 @@ def read_checkpoint(folder: Path, step: int, like: TrainState) -> TrainState:
 
 
 def environment_differences(run: Run, dataset: Dataset, layout: Layout) -> list[str]:
-    """In what this machine and call differ from those of the run, as far as its manifest tells."""
-    here, differences = manifest.facts(dataset, layout), []
-    for name in here.keys() & run.manifest.keys():
-        ours, theirs = (
-            {"": value} if not isinstance(value, dict) else value for value in (here[name], run.manifest[name])
-        )
-        for key in sorted(ours.keys() | theirs.keys()):
-            if ours.get(key) != theirs.get(key):
-                differences.append(f"{name} {key}".strip() + f": {theirs.get(key)} there, {ours.get(key)} here")
+    """In what this machine and call differ from those of the run's sessions, as far as its manifest tells."""
+    here, differences = manifest.facts(dataset, layout), set()
+    for session in (run.manifest, *run.manifest.get("earlier", [])):
+        for name in here.keys() & session.keys():
+            ours, theirs = (
+                {"": value} if not isinstance(value, dict) else value for value in (here[name], session[name])
+            )
+            for key in ours.keys() | theirs.keys():
+                if ours.get(key) != theirs.get(key):
+                    differences.add(f"{name} {key}".strip() + f": {theirs.get(key)} there, {ours.get(key)} here")
     return sorted(differences)

@@ -58,6 +58,9 @@ class Session:
         self.manifest: dict[str, Any] = current | {"seed": config.seed, "headline": headline._asdict()} | about
         self.manifest["classes"] = {name: list(field.names) for name, field in dataset.fields.items() if field.names}
         self.manifest["sessions"] = previous["sessions"]
+        changed = {name: previous[name] for name in current if previous.get(name, current[name]) != current[name]}
+        if earlier := previous.get("earlier", []) + [changed] * bool(changed):
+            self.manifest["earlier"] = earlier  # in what earlier sessions ran otherwise than those after them
         self.started, self.compiled = time.monotonic(), compiling[0]
         started = datetime.now(UTC).isoformat(timespec="seconds")
         self.session: dict[str, Any] = {"started": started, "regularized": penalized}
