@@ -11,7 +11,7 @@
 #     'srun ./launch.sh depth_sweep --cell=$SLURM_ARRAY_TASK_ID --workdir=/shared/runs'
 #   ./launch.sh report --study=depth_sweep --workdir=/shared/runs
 #
-# PYTHON=python3.13  the interpreter to make .venv with       EXTRAS=cuda  extras to install: cuda, tpu, ray or bench
+# PYTHON=python3.13  the interpreter to make .venv with       EXTRAS=cuda  extras to install: cuda, tpu, ray, bench or retrieval
 # CXX=clang++        the compiler of the CPU kernels          CNN_JAX_NATIVE=0  XLA's own convolutions in their place
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
